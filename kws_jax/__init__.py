@@ -1,0 +1,1 @@
+"""Keyword spotting in JAX: pure functions and explicit state; thin classes on top."""

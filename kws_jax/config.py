@@ -1,0 +1,164 @@
+"""Configurations of the front end and the model, with the timing that follows from them."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+__all__ = ["BASE", "POOLED_13X", "CrnnConfig", "FrontendConfig", "replace"]
+
+SAMPLE_RATE = 16_000  # Hz
+
+
+@dataclass(frozen=True)
+class FrontendConfig:
+    """Log-mel spectrogram; the default is torchaudio's MelSpectrogram as the reference uses it.
+
+    Attributes:
+        window_length: Length of the Hann window and of the Fourier transform, in samples; even.
+        hop_length: Distance between frames, in samples.
+        num_mels: Number of triangular HTK mel bands between 0 Hz and half the sample rate.
+        floor: Mel power is clamped to [floor, ceiling] before the natural logarithm.
+        ceiling: See `floor`.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    window_length: int = 400
+    hop_length: int = 160
+    num_mels: int = 40
+    floor: float = 1e-9
+    ceiling: float = 1e9
+
+    def __post_init__(self) -> None:
+        if self.window_length % 2 or self.window_length < self.hop_length or self.hop_length < 1:
+            raise ValueError(
+                f"window_length {self.window_length} must be even and at least hop_length {self.hop_length} (>= 1)"
+            )
+
+    @property
+    def num_bins(self) -> int:
+        """Fourier bins of a real frame."""
+        return self.window_length // 2 + 1
+
+    @property
+    def padding(self) -> int:
+        """Samples mirrored at each end, since frames are centred on multiples of hop_length."""
+        return self.window_length // 2
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a waveform of `num_samples` samples (101 for one second by default)."""
+        return 1 + num_samples // self.hop_length
+
+
+@dataclass(frozen=True)
+class CrnnConfig:
+    """CRNN with attention; the default is the reference model ("base"), hidden size 64.
+
+    A student is the same model with other numbers. Pairs are (mel, time), as in the reference.
+
+    Attributes:
+        frontend: The log-mel in front of the model.
+        pool: Average pooling of the log-mel before the convolution.
+        conv_channels: Output channels of the one convolution.
+        kernel_size: Of the convolution, in pooled mels and pooled frames.
+        stride: Of the convolution, in pooled mels and pooled frames.
+        batch_norm: Batch normalisation after the convolution. It exists in training only: `model.fold_batch_norm`
+            returns an equal model without it.
+        relu: Rectify the convolution's output (the base does not).
+        gru_hidden: Units of each GRU layer.
+        gru_layers: Number of GRU layers.
+        gru_dropout: Dropout rate between GRU layers in training.
+        attention_width: Hidden units of the attention's energy network.
+        num_classes: Outputs; class 1 is the keyword.
+        max_window_length: Steps the attention sees in a stream: the newest and those before it.
+
+    References:
+        Shan, Zhang, Wang, Xie: Attention-based End-to-End Models for Small-Footprint Keyword Spotting, 2018.
+    """
+
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    pool: tuple[int, int] = (1, 1)
+    conv_channels: int = 8
+    kernel_size: tuple[int, int] = (5, 20)
+    stride: tuple[int, int] = (2, 8)
+    batch_norm: bool = False
+    relu: bool = False
+    gru_hidden: int = 64
+    gru_layers: int = 2
+    gru_dropout: float = 0.1
+    attention_width: int = 64
+    num_classes: int = 2
+    max_window_length: int = 11
+
+    def __post_init__(self) -> None:
+        if self.conv_mels < 1:
+            raise ValueError(f"kernel {self.kernel_size} is taller than {self.frontend.num_mels} mels pooled {self.pool}")
+        if self.stride[1] > self.kernel_size[1]:
+            raise ValueError(f"time stride {self.stride[1]} would skip frames: kernel is {self.kernel_size[1]} long")
+        if self.block_size <= self.frontend.padding:
+            raise ValueError(
+                f"a step of {self.block_size} samples is too short for the left edge's reflection: "
+                f"make hop_length x pool x stride in time exceed {self.frontend.padding}"
+            )
+
+    @property
+    def conv_mels(self) -> int:
+        """Mel rows left after pooling and convolution."""
+        return (self.frontend.num_mels // self.pool[0] - self.kernel_size[0]) // self.stride[0] + 1
+
+    @property
+    def features(self) -> int:
+        """Input size of the first GRU layer."""
+        return self.conv_channels * self.conv_mels
+
+    @property
+    def kernel_frames(self) -> int:
+        """Frames that one step sees through pooling and convolution."""
+        return self.pool[1] * self.kernel_size[1]
+
+    @property
+    def stride_frames(self) -> int:
+        """Frames between steps."""
+        return self.pool[1] * self.stride[1]
+
+    @property
+    def block_size(self) -> int:
+        """Samples between steps, the block that a stream advances by (1,280 = 80 ms for the base)."""
+        return self.frontend.hop_length * self.stride_frames
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one step sees, from its first frame's left edge to its last frame's right edge."""
+        return self.frontend.hop_length * (self.kernel_frames - 1) + self.frontend.window_length
+
+    @property
+    def warmup_blocks(self) -> int:
+        """Blocks a stream takes in before its first step: block k yields step k - warmup_blocks."""
+        right_frames = -(-self.frontend.padding // self.frontend.hop_length)
+        return math.ceil((right_frames + self.kernel_frames - 1) / self.stride_frames) - 1
+
+    @property
+    def algorithmic_latency(self) -> int:
+        """Samples between the end of a step's receptive field and the end of the block that yields it."""
+        return (self.warmup_blocks + 1) * self.block_size - self.step_end(0)
+
+    def step_end(self, step: int) -> int:
+        """End of a step's receptive field, in samples from the start of the stream."""
+        last_frame = step * self.stride_frames + self.kernel_frames - 1
+        return last_frame * self.frontend.hop_length + self.frontend.padding
+
+    def num_steps(self, num_frames: int) -> int:
+        """Steps of a log-mel with `num_frames` frames (11 for 101 frames of the base)."""
+        return max(0, (num_frames - self.kernel_frames) // self.stride_frames + 1)
+
+
+BASE = CrnnConfig()
+POOLED_13X = CrnnConfig(
+    pool=(2, 2),
+    kernel_size=(4, 10),
+    stride=(4, 4),
+    batch_norm=True,
+    relu=True,
+    gru_hidden=24,
+    gru_layers=1,
+    gru_dropout=0.0,
+    attention_width=8,
+)
