@@ -1,9 +1,9 @@
 """Configurations of the front end and the model, with the timing that follows from them."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-__all__ = ["BASE", "POOLED_13X", "CrnnConfig", "FrontendConfig", "replace"]
+import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz
 
@@ -42,6 +42,11 @@ class FrontendConfig:
     def padding(self) -> int:
         """Samples mirrored at each end, since frames are centred on multiples of hop_length."""
         return self.window_length // 2
+
+    @property
+    def right_frames(self) -> int:
+        """Hops from a frame's centre until its right edge has been heard (2 by default)."""
+        return math.ceil(self.padding / self.hop_length)
 
     def num_frames(self, num_samples: int) -> int:
         """Frames of a waveform of `num_samples` samples (101 for one second by default)."""
@@ -132,15 +137,14 @@ class CrnnConfig:
     @property
     def warmup_blocks(self) -> int:
         """Blocks a stream takes in before its first step: block k yields step k - warmup_blocks."""
-        right_frames = -(-self.frontend.padding // self.frontend.hop_length)
-        return math.ceil((right_frames + self.kernel_frames - 1) / self.stride_frames) - 1
+        return math.ceil((self.frontend.right_frames + self.kernel_frames - 1) / self.stride_frames) - 1
 
     @property
     def algorithmic_latency(self) -> int:
         """Samples between the end of a step's receptive field and the end of the block that yields it."""
         return (self.warmup_blocks + 1) * self.block_size - self.step_end(0)
 
-    def step_end(self, step: int) -> int:
+    def step_end(self, step: int | np.ndarray) -> int | np.ndarray:
         """End of a step's receptive field, in samples from the start of the stream."""
         last_frame = step * self.stride_frames + self.kernel_frames - 1
         return last_frame * self.frontend.hop_length + self.frontend.padding

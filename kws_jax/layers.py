@@ -1,0 +1,102 @@
+"""The recurrent layers and the attention of the model, shared by whole clips and single steps of a stream."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from kws_jax.array_types import AttentionWeights, Sequence
+
+
+def gru_cell(
+    hidden: Float[Array, "batch hidden"],
+    projected: Float[Array, "batch gates"],
+    hidden_kernel: Float[Array, "hidden gates"],
+    hidden_bias: Float[Array, " gates"],
+) -> Float[Array, "batch hidden"]:
+    """One step of a gated recurrent unit with a bias on each side, gates packed in torch's order r, z, n.
+
+    r = sigmoid(i_r + W_hr h + b_hr);  z = sigmoid(i_z + W_hz h + b_hz);  n = tanh(i_n + r (W_hn h + b_hn));
+    h' = (1 - z) n + z h, where i = W_i x + b_i is `projected`. The reset gate acts after the product, as in cuDNN.
+
+    References:
+        Cho et al.: Learning Phrase Representations using RNN Encoder-Decoder, 2014.
+    """
+    input_reset, input_update, input_new = jnp.split(projected, 3, axis=-1)
+    hidden_reset, hidden_update, hidden_new = jnp.split(hidden @ hidden_kernel + hidden_bias, 3, axis=-1)
+    reset = nn.sigmoid(input_reset + hidden_reset)
+    update = nn.sigmoid(input_update + hidden_update)
+    new = jnp.tanh(input_new + reset * hidden_new)
+    return (1.0 - update) * new + update * hidden
+
+
+def _uniform(bound: float) -> Callable[..., Array]:
+    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+class GruLayer(nn.Module):
+    """One GRU layer; all parameters start uniform in +-1 / sqrt(hidden), as torch's do."""
+
+    hidden: int
+
+    @nn.compact
+    def __call__(
+        self, inputs: Float[Array, "batch steps features"], initial: Float[Array, "batch hidden"]
+    ) -> tuple[Sequence, Float[Array, "batch hidden"]]:
+        """Runs over the steps from the hidden state `initial`; returns every hidden state and the last one."""
+        start, gates = _uniform(self.hidden**-0.5), 3 * self.hidden
+        input_kernel = self.param("input_kernel", start, (inputs.shape[-1], gates))
+        input_bias = self.param("input_bias", start, (gates,))
+        hidden_kernel = self.param("hidden_kernel", start, (self.hidden, gates))
+        hidden_bias = self.param("hidden_bias", start, (gates,))
+        projected = jnp.moveaxis(inputs @ input_kernel + input_bias, 1, 0)
+
+        def body(hidden: Array, step: Array) -> tuple[Array, Array]:
+            hidden = gru_cell(hidden, step, hidden_kernel, hidden_bias)
+            return hidden, hidden
+
+        last, outputs = jax.lax.scan(body, initial, projected)
+        return jnp.moveaxis(outputs, 0, 1), last
+
+
+class Gru(nn.Module):
+    """A stack of GRU layers with dropout between them in training."""
+
+    hidden: int
+    layers: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "batch steps features"],
+        initial: Float[Array, "batch layers hidden"],
+        training: bool = False,
+    ) -> tuple[Sequence, Float[Array, "batch layers hidden"]]:
+        """Runs all layers; returns the top layer's outputs and each layer's last hidden state."""
+        last = []
+        for index in range(self.layers):
+            if index:
+                inputs = nn.Dropout(self.dropout)(inputs, deterministic=not training)
+            inputs, hidden = GruLayer(self.hidden, name=f"layer_{index}")(inputs, initial[:, index])
+            last.append(hidden)
+        return inputs, jnp.stack(last, axis=1)
+
+
+class AttentionEnergy(nn.Module):
+    """Energy of each step: Linear - tanh - Linear to one number."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, outputs: Sequence) -> AttentionWeights:
+        """Unnormalised attention of each step."""
+        return nn.Dense(1, name="score")(jnp.tanh(nn.Dense(self.width, name="project")(outputs)))[..., 0]
+
+
+def attend(outputs: Sequence, energies: AttentionWeights) -> tuple[Float[Array, "batch hidden"], AttentionWeights]:
+    """Softmax of the energies over the steps, and the outputs' mean under it. An energy of -inf leaves a step out."""
+    weights = nn.softmax(energies, axis=1)
+    return jnp.einsum("bs,bsh->bh", weights, outputs), weights

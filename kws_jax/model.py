@@ -1,0 +1,103 @@
+"""The CRNN with attention as a Flax module: log-mel to logits."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from kws_jax.array_types import AttentionWeights, Key, LogMel, Logits, Params, Sequence, Waveform
+from kws_jax.config import CrnnConfig
+from kws_jax.frontend import log_mel
+from kws_jax.layers import AttentionEnergy, Gru, attend
+
+BATCH_NORM_EPSILON = 1e-5
+
+
+class Crnn(nn.Module):
+    """Convolution, GRU, attention over time, linear head.
+
+    References:
+        Shan, Zhang, Wang, Xie: Attention-based End-to-End Models for Small-Footprint Keyword Spotting, 2018.
+    """
+
+    config: CrnnConfig
+
+    def setup(self) -> None:
+        """Names the parts; they are the top level of the parameters."""
+        config = self.config
+        (kernel_mels, kernel_time), (stride_mels, stride_time) = config.kernel_size, config.stride
+        self.conv = nn.Conv(
+            config.conv_channels, (kernel_time, kernel_mels), (stride_time, stride_mels), padding="VALID"
+        )
+        if config.batch_norm:
+            self.batch_norm = nn.BatchNorm(momentum=0.9, epsilon=BATCH_NORM_EPSILON)
+        self.gru = Gru(config.gru_hidden, config.gru_layers, config.gru_dropout)
+        self.attention = AttentionEnergy(config.attention_width)
+        self.classifier = nn.Dense(config.num_classes)
+
+    def convolve(self, log_mel: LogMel, training: bool = False) -> Float[Array, "batch steps features"]:
+        """Pooling, convolution and what follows it, flattened channel-major (as torch's are)."""
+        pool_mels, pool_time = self.config.pool
+        batch, frames, mels = log_mel.shape
+        pooled = log_mel[:, : frames // pool_time * pool_time, : mels // pool_mels * pool_mels]
+        pooled = pooled.reshape(batch, frames // pool_time, pool_time, mels // pool_mels, pool_mels).mean((2, 4))
+        maps = self.conv(pooled[..., None])
+        if self.config.batch_norm:
+            maps = self.batch_norm(maps, use_running_average=not training)
+        if self.config.relu:
+            maps = nn.relu(maps)
+        return jnp.moveaxis(maps, 3, 2).reshape(batch, maps.shape[1], self.config.features)
+
+    def recur(
+        self,
+        features: Float[Array, "batch steps features"],
+        hidden: Float[Array, "batch layers hidden"],
+        training: bool = False,
+    ) -> tuple[Sequence, AttentionWeights, Float[Array, "batch layers hidden"]]:
+        """GRU outputs, their attention energies, and the hidden state to carry on with."""
+        outputs, hidden = self.gru(features, hidden, training)
+        return outputs, self.attention(outputs), hidden
+
+    def classify(self, outputs: Sequence, energies: AttentionWeights) -> tuple[Logits, AttentionWeights]:
+        """Logits of the attention's weighted mean, and the attention weights."""
+        context, weights = attend(outputs, energies)
+        return self.classifier(context), weights
+
+    def __call__(self, log_mel: LogMel, training: bool = False) -> tuple[Logits, AttentionWeights]:
+        """Logits and attention weights of whole clips, from a hidden state of zero."""
+        features = self.convolve(log_mel, training)
+        outputs, energies, _ = self.recur(features, zero_hidden(self.config, log_mel.shape[0]), training)
+        return self.classify(outputs, energies)
+
+
+def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch layers hidden"]:
+    """The hidden state that a clip or a stream starts from."""
+    return jnp.zeros((batch_size, config.gru_layers, config.gru_hidden))
+
+
+def init_variables(key: Key, config: CrnnConfig) -> dict[str, Params]:
+    """Fresh variables: "params", and "batch_stats" where the model has batch normalisation."""
+    shortest = jnp.zeros((1, config.kernel_frames, config.frontend.num_mels))
+    return jax.jit(Crnn(config).init)(key, shortest)
+
+
+def predict(variables: dict[str, Params], config: CrnnConfig, waveform: Waveform) -> Logits:
+    """Logits of whole waveforms: front end and model."""
+    return Crnn(config).apply(variables, log_mel(config.frontend, waveform))[0]
+
+
+def fold_batch_norm(config: CrnnConfig, variables: dict[str, Params]) -> tuple[CrnnConfig, dict[str, Params]]:
+    """An equal model without batch normalisation: its scale and shift move into the convolution.
+
+    W' = W g / sqrt(v + eps);  b' = (b - m) g / sqrt(v + eps) + beta. A model without it is returned as it is.
+    """
+    if not config.batch_norm:
+        return config, {"params": variables["params"]}
+    params = dict(variables["params"])
+    norm, stats = params.pop("batch_norm"), variables["batch_stats"]["batch_norm"]
+    scale = norm["scale"] / jnp.sqrt(stats["var"] + BATCH_NORM_EPSILON)
+    conv = params["conv"]
+    params["conv"] = {"kernel": conv["kernel"] * scale, "bias": (conv["bias"] - stats["mean"]) * scale + norm["bias"]}
+    return replace(config, batch_norm=False), {"params": params}

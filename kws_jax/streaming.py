@@ -1,0 +1,207 @@
+"""Streaming inference: the offline model, a block of samples at a time.
+
+For every split of a waveform into blocks, the logits of `scan` followed by those of `flush` are the logits of the
+offline model run over the whole waveform, each step attending over the trailing `max_window_length` steps:
+
+    scan(samples) ++ flush() == offline(samples)
+
+and a clip no longer than the window ends on the plain model's logits. Block k yields step k - config.warmup_blocks;
+before step 0 the logits are NaN, since there is nothing to say. The state's shapes and types never change.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy.special import softmax
+
+from kws_jax import frontend
+from kws_jax.array_types import LogMel, Params, Waveform
+from kws_jax.config import CrnnConfig
+from kws_jax.model import Crnn, zero_hidden
+
+
+class StreamState(NamedTuple):
+    """Everything a stream remembers; the first axis of every array is the batch.
+
+    Attributes:
+        frontend: The last samples, and the number of blocks heard.
+        frames: Log-mel frames that coming steps still need (kernel - stride, and those heard ahead of their step).
+        hidden: GRU state; every frame has entered it once.
+        outputs: GRU outputs in the attention window, oldest first.
+        energies: Their attention energies; -inf where the window has not filled yet.
+    """
+
+    frontend: frontend.FrontendState
+    frames: LogMel
+    hidden: Float[Array, "batch layers hidden"]
+    outputs: Float[Array, "batch window hidden"]
+    energies: Float[Array, "batch window"]
+
+
+def init_state(config: CrnnConfig, batch_size: int) -> StreamState:
+    """State of streams that have heard nothing.
+
+    Raises:
+        ValueError: If the model still has batch normalisation.
+    """
+    if config.batch_norm:
+        raise ValueError("a stream needs a model without batch normalisation: apply model.fold_batch_norm first")
+    kept_frames = config.warmup_blocks * config.stride_frames - config.frontend.right_frames + 1
+    window = config.max_window_length
+    return StreamState(
+        frontend=frontend.init_state(config.frontend, batch_size),
+        frames=jnp.zeros((batch_size, kept_frames, config.frontend.num_mels)),
+        hidden=zero_hidden(config, batch_size),
+        outputs=jnp.zeros((batch_size, window, config.gru_hidden)),
+        energies=jnp.full((batch_size, window), -jnp.inf),
+    )
+
+
+def step(
+    params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
+) -> tuple[StreamState, Float[Array, "batch classes"]]:
+    """Takes in one block of config.block_size samples and yields one step's logits, NaN before step 0."""
+    is_step = state.frontend.blocks >= config.warmup_blocks
+    frontend_state, new_frames = frontend.step(config.frontend, state.frontend, samples)
+    frames = jnp.concatenate([state.frames, new_frames], axis=1)
+    state, logits = _advance(params, config, state, frames[:, : config.kernel_frames], is_step)
+    return state._replace(frontend=frontend_state, frames=frames[:, config.stride_frames :]), logits
+
+
+def scan(
+    params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
+) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
+    """`step` over a whole number of blocks.
+
+    Raises:
+        ValueError: If the samples are not a whole number of blocks.
+    """
+    batch, num_samples = samples.shape
+    if num_samples % config.block_size:
+        raise ValueError(f"{num_samples} samples are not a whole number of blocks of {config.block_size}")
+    blocks = jnp.moveaxis(samples.reshape(batch, -1, config.block_size), 1, 0)
+    state, logits = jax.lax.scan(lambda carry, block: step(params, config, carry, block), state, blocks)
+    return state, jnp.moveaxis(logits, 0, 1)
+
+
+def flush(
+    params: Params,
+    config: CrnnConfig,
+    state: StreamState,
+    tail: Waveform | None = None,
+    tail_length: int | Int[Array, ""] = 0,
+) -> Float[Array, "batch steps classes"]:
+    """Logits of the steps that need the mirrored right edge of the stream's end; NaN where there is no such step.
+
+    Args:
+        params: Parameters.
+        config: Model.
+        state: State after the last whole block.
+        tail: Samples after it, in a block of config.block_size of which the first `tail_length` exist.
+        tail_length: In [0, config.block_size).
+    """
+    if tail is None:
+        tail = jnp.zeros((state.energies.shape[0], config.block_size))
+    new_frames, num_frames = frontend.flush(config.frontend, state.frontend, tail, jnp.asarray(tail_length))
+    frames = jnp.concatenate([state.frames, new_frames], axis=1)
+    num_steps = (num_frames - config.kernel_frames) // config.stride_frames + 1
+    logits = []
+    for index in range(config.num_steps(frames.shape[1])):
+        number = state.frontend.blocks - config.warmup_blocks + index
+        first = index * config.stride_frames
+        patch = frames[:, first : first + config.kernel_frames]
+        state, step_logits = _advance(params, config, state, patch, (number >= 0) & (number < num_steps))
+        logits.append(step_logits)
+    return jnp.stack(logits, axis=1)
+
+
+def reset(config: CrnnConfig, state: StreamState, mask: Bool[Array, " batch"]) -> StreamState:
+    """Starts the streams where `mask` is true anew and leaves the others as they are."""
+    fresh = init_state(config, mask.shape[0])
+    return _select(mask, fresh, state)
+
+
+def _advance(
+    params: Params, config: CrnnConfig, state: StreamState, frames: LogMel, is_step: Bool[Array, " batch"]
+) -> tuple[StreamState, Float[Array, "batch classes"]]:
+    """One step of convolution, GRU and attention, where `is_step`; elsewhere the state stays and the logits are NaN."""
+    model, variables = Crnn(config), {"params": params}
+    features = model.apply(variables, frames, method="convolve")
+    output, energy, hidden = model.apply(variables, features, state.hidden, method="recur")
+    outputs = jnp.concatenate([state.outputs[:, 1:], output], axis=1)
+    energies = jnp.concatenate([state.energies[:, 1:], energy], axis=1)
+    logits, _ = model.apply(variables, outputs, energies, method="classify")
+    advanced = state._replace(hidden=hidden, outputs=outputs, energies=energies)
+    return _select(is_step, advanced, state), jnp.where(is_step[:, None], logits, jnp.nan)
+
+
+def _select(mask: Bool[Array, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
+    def by_row(true: Array, false: Array) -> Array:
+        return jnp.where(mask.reshape(-1, *[1] * (true.ndim - 1)), true, false)
+
+    return jax.tree.map(by_row, where_true, where_false)
+
+
+class StreamingKws:
+    """One stream that takes chunks of any length: a thin shell around `step` and `flush`.
+
+    Example:
+        >>> stream = StreamingKws(params, config)
+        >>> times, probabilities = stream.push(chunk)
+
+    Args:
+        params: Parameters of a model without batch normalisation.
+        config: The model; its `max_window_length` bounds what the stream remembers.
+    """
+
+    def __init__(self, params: Params, config: CrnnConfig) -> None:
+        self.config = config
+        self._step = jax.jit(lambda state, samples: step(params, config, state, samples))
+        self._flush = jax.jit(lambda state, tail, length: flush(params, config, state, tail, length))
+        self.reset()
+
+    @property
+    def max_window_length(self) -> int:
+        """Steps that the attention sees."""
+        return self.config.max_window_length
+
+    def reset(self) -> None:
+        """Forgets everything heard so far."""
+        self._state = init_state(self.config, 1)
+        self._pending = np.zeros(0, np.float32)
+        self._steps = 0
+
+    def push(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Takes in the next samples and yields the steps they complete.
+
+        Args:
+            samples: Any number of samples at 16 kHz in [-1, 1], also none.
+
+        Returns:
+            Times in seconds from the start of the stream (the end of each step's receptive field), and the keyword's
+            probability at each.
+        """
+        self._pending = np.concatenate([self._pending, np.asarray(samples, np.float32)])
+        logits = []
+        while self._pending.shape[0] >= self.config.block_size:
+            block, self._pending = np.split(self._pending, [self.config.block_size])
+            self._state, step_logits = self._step(self._state, block[None])
+            logits.append(step_logits)
+        return self._yield(np.concatenate(logits)) if logits else self._yield(np.zeros((0, 2)))
+
+    def flush(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends the stream: yields the steps that need its right edge, and resets."""
+        tail = np.pad(self._pending, (0, self.config.block_size - self._pending.shape[0]))
+        logits = self._flush(self._state, tail[None], self._pending.shape[0])
+        ended = self._yield(np.asarray(logits[0]))
+        self.reset()
+        return ended
+
+    def _yield(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits = logits[~np.isnan(logits[:, 0])]
+        numbers = np.arange(self._steps, self._steps + logits.shape[0])
+        self._steps += logits.shape[0]
+        return self.config.step_end(numbers) / self.config.frontend.sample_rate, softmax(logits, axis=1)[:, 1]
