@@ -1,0 +1,58 @@
+"""Files of named tensors: safetensors out, safetensors or PyTorch checkpoints in, and never code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+__all__ = ["load_tensors", "read_state_dict", "save_tensors"]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors as safetensors; equal tensors give equal bytes."""
+    path.write_bytes(safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Reads a safetensors file.
+
+    Raises:
+        ValueError: The file is no whole safetensors file.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+
+
+def read_state_dict(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint, by its content either safetensors or what torch.save writes, without executing anything.
+
+    What a PyTorch file holds is returned as it is: a state_dict may be nested in it.
+
+    Raises:
+        ValueError: The file is neither, is damaged, holds no dictionary, or would have to execute code.
+        OSError: The file cannot be opened.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file is the header's length in eight bytes, then the header, a JSON object.
+    if start[8:] == b"{":
+        return load_tensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise ValueError(
+            f"{path}: neither safetensors nor a PyTorch file that loads without executing code ({_first_line(error)})"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
