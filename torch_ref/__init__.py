@@ -1,0 +1,1 @@
+"""The reference keyword spotter in PyTorch and torchaudio, with its own names and keys."""
