@@ -1,4 +1,6 @@
-"""Lists, fetches and verifies the trained models, and fetches Speech Commands; needs only Python and tqdm.
+"""Lists, fetches and verifies the trained models, and fetches Speech Commands.
+
+All in one file that needs only Python and tqdm, so that it runs before the project is installed.
 
 python get_checkpoints.py [NAME...] [--list | --verify] [--base-url URL] [--to DIR]
 python get_checkpoints.py --dataset speech_commands_v0.01 [--to DIR]

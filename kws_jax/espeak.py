@@ -12,6 +12,7 @@ from scipy.signal import resample_poly
 
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
+from kws_jax.splits import speaker_percentage
 
 __all__ = ["MAX_RATE", "MAX_SPEAKERS", "Espeak", "Speaker", "speakers"]
 
@@ -145,11 +146,7 @@ def speakers(seed: int, num_speakers: int = MAX_SPEAKERS) -> list[Speaker]:
 
 
 def _name(seed: int, voice: str, split: str) -> str:
+    """The first of a sequence of eight-digit names that the data set's rule puts into the split."""
+    lowest, highest = {"validation": (0, 10), "testing": (10, 20), "training": (20, 100)}[split]  # %
     names = (hashlib.sha1(f"{seed} {voice} {salt}".encode()).hexdigest()[:8] for salt in range(1000))
-    return next(name for name in names if _split(name) == split)
-
-
-def _split(name: str) -> str:
-    """The rule of Speech Commands (Warden, 2018), with a tenth of the speakers for each of validation and testing."""
-    percentage = int(hashlib.sha1(name.encode()).hexdigest(), 16) % 2**27 * 100 / (2**27 - 1)
-    return "validation" if percentage < 10 else "testing" if percentage < 20 else "training"
+    return next(name for name in names if lowest <= speaker_percentage(name) < highest)

@@ -139,6 +139,8 @@ def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None])
     """Fills the folder, or leaves it as it is when it holds the same already; never half."""
     if not re.fullmatch(r"[^\W_][^/\\:\x00-\x1f]*", options["keyword"]):
         raise UserError(f"the keyword {options['keyword']!r} is no word: begin with a letter, and use no / \\ or :")
+    if not 0 <= options["seed"] < 2**31:
+        raise UserError(f"the seed {options['seed']} must be in [0, 2**31)")
     sources = [Path(__file__), Path(__file__).with_name("espeak.py")]
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     stamp = json.dumps({**options, "code": code}, indent=1) + "\n"
@@ -170,7 +172,7 @@ def _words(espeak: Espeak, keyword: str) -> list[str]:
 
 def _sentences(keyword: str) -> list[str]:
     result = [text for text in SENTENCES if not re.search(rf"\b{re.escape(keyword)}\b", text, re.IGNORECASE)]
-    if len(result) < len(SENTENCES) // 2:
+    if len(result) < 10:  # five on either side of the keyword last 10 s
         raise UserError(f"{keyword!r} is too common a word: it is in most of the sentences of running speech")
     return result
 
@@ -242,6 +244,6 @@ def _write(path: Path, waveform: Float[np.ndarray, " samples"]) -> None:
 if __name__ == "__main__":
     try:
         tyro.extras.subcommand_cli_from_dict({"corpus": _corpus, "demo": _demo})
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error)  # on stdout, where the process that started this one reads it
         raise SystemExit(1) from None
