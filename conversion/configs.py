@@ -1,0 +1,96 @@
+"""One model, two configurations: the fields' names on both sides, and the architecture read off a checkpoint's shapes."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from conversion.errors import MisshapenTensor, MissingTensor, UnexpectedTensor
+from kws_jax.config import BASE, CrnnConfig, FrontendConfig
+from kws_jax.errors import UserError
+from torch_ref.config import TaskConfig
+
+FRONTEND_FIELDS = {
+    "sample_rate": "sample_rate",
+    "window_length": "n_fft",
+    "hop_length": "hop_length",
+    "num_mels": "n_mels",
+}
+MODEL_FIELDS = {
+    "pool": "pool",
+    "conv_channels": "cnn_out_channels",
+    "kernel_size": "kernel_size",
+    "stride": "stride",
+    "batch_norm": "batch_norm",
+    "relu": "relu",
+    "gru_hidden": "hidden_size",
+    "gru_layers": "gru_num_layers",
+    "gru_dropout": "gru_dropout",
+    "attention_width": "attention_hidden_size",
+    "num_classes": "num_classes",
+}
+
+
+def to_task_config(config: CrnnConfig) -> TaskConfig:
+    """The PyTorch side's configuration of the same model.
+
+    Raises:
+        UserError: If the front end clamps elsewhere than the reference does.
+    """
+    if (config.frontend.floor, config.frontend.ceiling) != (FrontendConfig.floor, FrontendConfig.ceiling):
+        raise UserError("the PyTorch front end clamps mel power to [1e-9, 1e9]: use that floor and ceiling")
+    values = {torch_name: getattr(config, name) for name, torch_name in MODEL_FIELDS.items()}
+    values |= {torch_name: getattr(config.frontend, name) for name, torch_name in FRONTEND_FIELDS.items()}
+    return TaskConfig(**values)
+
+
+def to_crnn_config(task: TaskConfig, max_window_length: int = BASE.max_window_length) -> CrnnConfig:
+    """The JAX side's configuration of the same model; the attention window of a stream is JAX's alone."""
+    frontend = FrontendConfig(**{name: getattr(task, torch_name) for name, torch_name in FRONTEND_FIELDS.items()})
+    values = {name: getattr(task, torch_name) for name, torch_name in MODEL_FIELDS.items()}
+    return CrnnConfig(frontend=frontend, max_window_length=max_window_length, **values)
+
+
+def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> CrnnConfig:
+    """Reads sizes off a checkpoint's shapes; what leaves no trace in them is taken from `known`.
+
+    Shapes tell channels, kernel, hidden size, layers, attention width, classes, batch normalisation, and, given the
+    pooling and the mels, the stride over mels. They do not tell the stride in time, pooling, rectifier or front end.
+
+    Raises:
+        MissingTensor: If a tensor that is needed for this is absent.
+        UnexpectedTensor: If the GRU is bidirectional.
+        MisshapenTensor: If no stride over mels explains the GRU's input size.
+    """
+
+    def shape(key: str, dimensions: int) -> tuple[int, ...]:
+        if key not in state:
+            raise MissingTensor(f"{key} is missing: this is no checkpoint of the reference model")
+        if state[key].ndim != dimensions:
+            raise MisshapenTensor(f"{key} has shape {state[key].shape}: {dimensions} axes are expected")
+        return state[key].shape
+
+    channels, _, *kernel = shape("conv.0.weight", 4)
+    gates, gru_inputs = shape("gru.weight_ih_l0", 2)
+    if backward := [key for key in state if key.startswith("gru.") and key.endswith("_reverse")]:
+        raise UnexpectedTensor(f"{backward[0]}: the GRU is bidirectional, so it cannot stream and is not supported")
+    layers = sum(re.fullmatch(r"gru\.weight_ih_l\d+", key) is not None for key in state)
+    sized = {
+        "conv_channels": channels,
+        "kernel_size": (kernel[0], kernel[1]),
+        "batch_norm": "conv.1.running_mean" in state,
+        "gru_hidden": gates // 3,
+        "gru_layers": layers,
+        "attention_width": shape("attention.energy.0.weight", 2)[0],
+        "num_classes": shape("classifier.weight", 2)[0],
+    }
+    strides = dict.fromkeys([known.stride[0], *range(1, known.frontend.num_mels + 1)])
+    for stride_mels in strides:
+        rows = known.frontend.num_mels // known.pool[0] - kernel[0]
+        if rows >= 0 and channels * (rows // stride_mels + 1) == gru_inputs:
+            return replace(known, stride=(stride_mels, min(known.stride[1], kernel[1])), **sized)
+    raise MisshapenTensor(
+        f"gru.weight_ih_l0 takes {gru_inputs} features, which {channels} channels and a kernel of {kernel[0]} mels over "
+        f"{known.frontend.num_mels} mels pooled by {known.pool[0]} never make: give the pooling and the mels"
+    )

@@ -1,0 +1,83 @@
+"""Checkpoint files: a torch side that never executes a pickle, and a Flax side through orbax."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from conversion.configs import infer_config, to_task_config
+from conversion.errors import ConversionError
+from conversion.mapping import flax_to_torch, torch_to_flax, unwrap
+from kws_jax.checkpoint import config_from_json, config_to_json
+from kws_jax.config import BASE, CrnnConfig
+from torch_ref.model import CRNN
+
+CONFIG_KEY = "config"
+
+
+def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | None]:
+    """Reads a torch-side checkpoint: .safetensors, or anything that torch.load(weights_only=True) takes.
+
+    Returns:
+        The bare state_dict, and the configuration where the file carries one (those written here do).
+
+    Raises:
+        ConversionError: If the file is absent, is neither, or would have to execute code to be read.
+    """
+    if not path.is_file():
+        raise ConversionError(f"{path} is not there")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "np") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+            config = config_from_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
+            return unwrap(tensors), config
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConversionError(f"{path} holds no plain tensors, and pickles are not executed: {reason}") from error
+    if not isinstance(loaded, dict):
+        raise ConversionError(f"{path} holds a {type(loaded).__name__}, not a state_dict")
+    return {key: _as_array(path, key, value) for key, value in unwrap(loaded).items()}, None
+
+
+def _as_array(path: Path, key: str, value: Any) -> np.ndarray:
+    if not isinstance(value, torch.Tensor):
+        raise ConversionError(f"{path}: {key} is a {type(value).__name__}, not a tensor")
+    return value.detach().cpu().numpy()
+
+
+def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfig) -> None:
+    """Writes a torch-side checkpoint: .safetensors with the configuration in its header, else torch.save's format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    if path.suffix == ".safetensors":
+        save_file(state, part, metadata={CONFIG_KEY: config_to_json(config)})
+    else:
+        torch.save({key: torch.from_numpy(array) for key, array in state.items()}, part)
+    part.replace(path)
+
+
+def load_for_flax(path: Path, known: CrnnConfig = BASE) -> tuple[CrnnConfig, dict[str, Any]]:
+    """A torch-side checkpoint as Flax variables; without a configuration of its own, the shapes tell it."""
+    state, config = read_state_dict(path)
+    config = config or infer_config(state, known)
+    return config, torch_to_flax(state, config)
+
+
+def to_module(config: CrnnConfig, variables: dict[str, Any]) -> CRNN:
+    """The PyTorch model that holds the variables, ready for inference."""
+    model = CRNN(to_task_config(config))
+    state = flax_to_torch(variables, config)
+    model.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
+    return model.eval()
+
+
+def from_module(model: CRNN, config: CrnnConfig) -> dict[str, Any]:
+    """The Flax variables that hold a PyTorch model's tensors."""
+    return torch_to_flax({key: tensor.detach().numpy() for key, tensor in model.state_dict().items()}, config)

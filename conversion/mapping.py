@@ -1,0 +1,159 @@
+"""The mapping between a torch state_dict and Flax variables: a table, and the two directions that read it.
+
+| torch                                     | Flax (collection / path)                       | transform             |
+|-------------------------------------------|------------------------------------------------|-----------------------|
+| conv.0.weight  (out, 1, mel, time)        | params/conv/kernel (time, mel, 1, out)         | axes 3, 2, 1, 0       |
+| gru.weight_ih_l{i} (3 hidden, features)   | params/gru/layer_{i}/input_kernel (transposed) | axes 1, 0             |
+| linear weights (out, in)                  | kernel (in, out)                               | axes 1, 0             |
+| biases, batch-norm vectors                | bias, scale, mean, var                         | none                  |
+
+Gates stay packed in torch's order r, z, n on both sides, and features stay channel-major.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conversion.errors import DuplicateTensor, MisshapenTensor, MissingTensor, UnexpectedTensor
+from kws_jax.config import CrnnConfig
+
+Path = tuple[str, ...]
+STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict")
+# torch's count of batches, which nothing reads while the momentum is a number; Flax has no such thing.
+BATCH_COUNT_KEY = "conv.1.num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor on both sides.
+
+    Attributes:
+        torch_key: Key in the state_dict.
+        flax_path: Collection and path in the variables.
+        shape: Shape on the torch side.
+        axes: The Flax array's axes among torch's; an involution, so it serves both directions.
+    """
+
+    torch_key: str
+    flax_path: Path
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+
+def mapping(config: CrnnConfig) -> list[Entry]:
+    """Every tensor of the model, with the shape that its configuration demands."""
+    hidden, width, channels = config.gru_hidden, config.attention_width, config.conv_channels
+    gates = 3 * hidden
+    rows: list[tuple[str, str, tuple[int, ...]]] = [
+        ("conv.0.weight", "params/conv/kernel", (channels, 1, *config.kernel_size)),
+        ("conv.0.bias", "params/conv/bias", (channels,)),
+    ]
+    if config.batch_norm:
+        rows += [
+            ("conv.1.weight", "params/batch_norm/scale", (channels,)),
+            ("conv.1.bias", "params/batch_norm/bias", (channels,)),
+            ("conv.1.running_mean", "batch_stats/batch_norm/mean", (channels,)),
+            ("conv.1.running_var", "batch_stats/batch_norm/var", (channels,)),
+        ]
+    for layer in range(config.gru_layers):
+        inputs = hidden if layer else config.features
+        rows += [
+            (f"gru.weight_ih_l{layer}", f"params/gru/layer_{layer}/input_kernel", (gates, inputs)),
+            (f"gru.weight_hh_l{layer}", f"params/gru/layer_{layer}/hidden_kernel", (gates, hidden)),
+            (f"gru.bias_ih_l{layer}", f"params/gru/layer_{layer}/input_bias", (gates,)),
+            (f"gru.bias_hh_l{layer}", f"params/gru/layer_{layer}/hidden_bias", (gates,)),
+        ]
+    rows += [
+        ("attention.energy.0.weight", "params/attention/project/kernel", (width, hidden)),
+        ("attention.energy.0.bias", "params/attention/project/bias", (width,)),
+        ("attention.energy.2.weight", "params/attention/score/kernel", (1, width)),
+        ("attention.energy.2.bias", "params/attention/score/bias", (1,)),
+        ("classifier.weight", "params/classifier/kernel", (config.num_classes, hidden)),
+        ("classifier.bias", "params/classifier/bias", (config.num_classes,)),
+    ]
+    return [Entry(key, tuple(path.split("/")), shape, tuple(range(len(shape)))[::-1]) for key, path, shape in rows]
+
+
+def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The bare state_dict of a checkpoint: nesting and `module.` prefixes taken off.
+
+    Raises:
+        DuplicateTensor: If a tensor is there with and without the prefix.
+    """
+    for name in STATE_DICT_KEYS:
+        if isinstance(checkpoint.get(name), Mapping):
+            return unwrap(checkpoint[name])
+    state: dict[str, Any] = {}
+    for key, tensor in checkpoint.items():
+        bare = key.removeprefix("module.")
+        if bare in state:
+            raise DuplicateTensor(f"{bare} is there twice, with and without the prefix 'module.': remove one")
+        state[bare] = tensor
+    return state
+
+
+def torch_to_flax(state: Mapping[str, np.ndarray], config: CrnnConfig) -> dict[str, Any]:
+    """Flax variables that hold copies of the state_dict's tensors.
+
+    Raises:
+        MissingTensor: If a tensor of the model is absent.
+        UnexpectedTensor: If there is a tensor that the model has no place for.
+        MisshapenTensor: If a tensor's shape is not the model's.
+    """
+    table = mapping(config)
+    known = {entry.torch_key for entry in table} | ({BATCH_COUNT_KEY} if config.batch_norm else set())
+    if unexpected := sorted(set(state) - known):
+        raise UnexpectedTensor(f"{', '.join(unexpected)}: no place for it in this model")
+    variables: dict[str, Any] = {}
+    for entry in table:
+        if entry.torch_key not in state:
+            raise MissingTensor(f"{entry.torch_key} is missing")
+        tensor = state[entry.torch_key]
+        if tensor.shape != entry.shape:
+            raise MisshapenTensor(f"{entry.torch_key} has shape {tensor.shape}, but the model's is {entry.shape}")
+        _put(variables, entry.flax_path, tensor.transpose(entry.axes).copy(order="C"))
+    return variables
+
+
+def flax_to_torch(variables: Mapping[str, Any], config: CrnnConfig) -> dict[str, np.ndarray]:
+    """The state_dict that holds copies of the variables' arrays.
+
+    Raises:
+        MissingTensor: If an array of the model is absent.
+        UnexpectedTensor: If there is an array that the model has no place for.
+        MisshapenTensor: If an array's shape is not the model's.
+    """
+    table = mapping(config)
+    arrays = _flatten(variables)
+    if unexpected := sorted(set(arrays) - {entry.flax_path for entry in table}):
+        raise UnexpectedTensor(f"{', '.join('/'.join(path) for path in unexpected)}: no place for it in this model")
+    state = {}
+    for entry in table:
+        name = "/".join(entry.flax_path)
+        if entry.flax_path not in arrays:
+            raise MissingTensor(f"{name} is missing")
+        tensor = arrays[entry.flax_path].transpose(entry.axes).copy(order="C")
+        if tensor.shape != entry.shape:
+            raise MisshapenTensor(f"{name} has shape {arrays[entry.flax_path].shape}, but the model's is {entry.shape}")
+        state[entry.torch_key] = tensor
+    if config.batch_norm:
+        state[BATCH_COUNT_KEY] = np.zeros((), np.int64)
+    return state
+
+
+def _put(tree: dict[str, Any], path: Path, array: np.ndarray) -> None:
+    for name in path[:-1]:
+        tree = tree.setdefault(name, {})
+    tree[path[-1]] = array
+
+
+def _flatten(tree: Mapping[str, Any], prefix: Path = ()) -> dict[Path, np.ndarray]:
+    flat: dict[Path, np.ndarray] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, (*prefix, name))
+        else:
+            flat[(*prefix, name)] = np.asarray(value)
+    return flat

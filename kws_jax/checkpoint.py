@@ -1,0 +1,59 @@
+"""Checkpoints: orbax for the arrays, with the model's configuration beside them as JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orbax.checkpoint as ocp
+
+from kws_jax.array_types import Params
+from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.errors import UserError
+
+CONFIG_FILE = "config.json"
+ARRAYS_FOLDER = "variables"
+
+
+def config_to_json(config: CrnnConfig) -> str:
+    """One line of JSON."""
+    return json.dumps(asdict(config))
+
+
+def config_from_json(text: str) -> CrnnConfig:
+    """Inverse of `config_to_json`.
+
+    Raises:
+        UserError: If the text is no configuration of this project.
+    """
+    try:
+        fields = json.loads(text)
+        frontend = FrontendConfig(**fields.pop("frontend"))
+        pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return CrnnConfig(frontend=frontend, **pairs)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"not a model configuration: {error}") from error
+
+
+def save(folder: Path, config: CrnnConfig, variables: dict[str, Params]) -> None:
+    """Writes a model; returns when it is complete on disk. An existing checkpoint is replaced."""
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / ARRAYS_FOLDER, variables, force=True)
+    (folder / CONFIG_FILE).write_text(config_to_json(config) + "\n")
+
+
+def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
+    """Reads a model.
+
+    Raises:
+        UserError: If the folder holds no checkpoint of this project.
+    """
+    folder = Path(folder).resolve()
+    if not (folder / CONFIG_FILE).is_file() or not (folder / ARRAYS_FOLDER).is_dir():
+        raise UserError(f"{folder} is no checkpoint: it needs {CONFIG_FILE} and {ARRAYS_FOLDER}/")
+    config = config_from_json((folder / CONFIG_FILE).read_text())
+    with ocp.StandardCheckpointer() as checkpointer:
+        variables: dict[str, Any] = checkpointer.restore(folder / ARRAYS_FOLDER)
+    return config, variables

@@ -1,0 +1,97 @@
+"""What a model costs by arithmetic: multiply-accumulates, parameters, bytes of weights and of streaming state."""
+
+import math
+from dataclasses import dataclass
+
+import jax
+
+from kws_jax.config import CrnnConfig
+from kws_jax.streaming import init_state
+
+
+@dataclass(frozen=True)
+class MacCount:
+    """Multiply-accumulates of the model, part by part; elementwise work is not counted.
+
+    Attributes:
+        conv: Convolution.
+        gru: Both matrices of every GRU layer.
+        attention: The energy network.
+        context: The attention's weighted mean over time, which counters of layers leave out.
+        classifier: Head.
+    """
+
+    conv: int
+    gru: int
+    attention: int
+    context: int
+    classifier: int
+
+    @property
+    def total(self) -> int:
+        """All parts."""
+        return self.conv + self.gru + self.attention + self.context + self.classifier
+
+
+def _conv_macs_per_step(config: CrnnConfig) -> int:
+    return config.features * math.prod(config.kernel_size)
+
+
+def _gru_macs_per_step(config: CrnnConfig) -> int:
+    inputs = [config.features] + [config.gru_hidden] * (config.gru_layers - 1)
+    return sum(3 * config.gru_hidden * (size + config.gru_hidden) for size in inputs)
+
+
+def _energy_macs_per_step(config: CrnnConfig) -> int:
+    return config.attention_width * (config.gru_hidden + 1)
+
+
+def macs_per_clip(config: CrnnConfig, num_samples: int = 16_000) -> MacCount:
+    """Work of the model on one clip, from its log-mel on."""
+    steps = config.num_steps(config.frontend.num_frames(num_samples))
+    return MacCount(
+        conv=steps * _conv_macs_per_step(config),
+        gru=steps * _gru_macs_per_step(config),
+        attention=steps * _energy_macs_per_step(config),
+        context=steps * config.gru_hidden,
+        classifier=config.num_classes * config.gru_hidden,
+    )
+
+
+def macs_per_streamed_second(config: CrnnConfig) -> float:
+    """Work of the model on a second of a stream: every step is computed once, and attends over its window."""
+    per_step = (
+        _conv_macs_per_step(config)
+        + _gru_macs_per_step(config)
+        + _energy_macs_per_step(config)
+        + config.max_window_length * config.gru_hidden
+        + config.num_classes * config.gru_hidden
+    )
+    return per_step * config.frontend.sample_rate / config.block_size
+
+
+def frontend_macs_per_second(config: CrnnConfig) -> float:
+    """Work of the log-mel on a second: window, real Fourier transform, power, and the non-zero filter taps.
+
+    A real transform of n points is counted as (n / 2) log2(n) complex butterflies halved, of 4 products each: n log2 n.
+    """
+    frontend = config.frontend
+    taps = 2 * frontend.num_bins  # every bin lies under at most two triangles
+    transform = frontend.window_length * math.log2(frontend.window_length)
+    per_frame = frontend.window_length + transform + 2 * frontend.num_bins + taps
+    return per_frame * frontend.sample_rate / frontend.hop_length
+
+
+def num_parameters(config: CrnnConfig) -> int:
+    """Parameters of the deployed model, batch normalisation folded away (70,443 for the base)."""
+    conv = config.conv_channels * (math.prod(config.kernel_size) + 1)
+    inputs = [config.features] + [config.gru_hidden] * (config.gru_layers - 1)
+    gru = sum(3 * config.gru_hidden * (size + config.gru_hidden + 2) for size in inputs)
+    attention = config.attention_width * (config.gru_hidden + 2) + 1
+    return conv + gru + attention + config.num_classes * (config.gru_hidden + 1)
+
+
+def state_bytes(config: CrnnConfig) -> int:
+    """Bytes that one stream keeps between blocks."""
+    state = jax.eval_shape(lambda: init_state(config, 1))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

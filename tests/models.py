@@ -1,0 +1,42 @@
+"""Models and clips that several test files share."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.model import fold_batch_norm, init_variables
+
+DEPLOYED_STUDENT = replace(POOLED_13X, batch_norm=False)
+# As small as the model gets while every part of it is there: pooling, overlap, two layers, a light front end.
+TOY = CrnnConfig(
+    frontend=FrontendConfig(window_length=128, hop_length=64, num_mels=12),
+    pool=(2, 2),
+    conv_channels=3,
+    kernel_size=(3, 4),
+    stride=(2, 2),
+    relu=True,
+    gru_hidden=5,
+    gru_layers=2,
+    attention_width=4,
+    max_window_length=6,
+)
+CONFIGS = {"base": BASE, "student": DEPLOYED_STUDENT, "toy": TOY}
+
+
+def random_variables(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
+    """Variables of a deployed model; batch statistics, where there are any, are drawn too, and folded."""
+    variables = dict(init_variables(jax.random.key(seed), config))
+    if config.batch_norm:
+        rng = np.random.default_rng(seed)
+        shape = (config.conv_channels,)
+        stats = {"mean": rng.normal(size=shape), "var": rng.uniform(0.5, 2, shape)}
+        variables["batch_stats"] = {"batch_norm": {k: v.astype(np.float32) for k, v in stats.items()}}
+    return fold_batch_norm(config, variables)[1]
+
+
+def noise(seed: int, batch: int, samples: int, level: float = 0.1) -> np.ndarray:
+    """Gaussian noise, (batch, samples), float32."""
+    return np.random.default_rng(seed).normal(0, level, (batch, samples)).astype(np.float32)
