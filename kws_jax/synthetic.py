@@ -68,7 +68,8 @@ def generate_corpus(
         keyword: Any word or words that fit into one second.
         seed: Of everything that is drawn, in [0, 2**31).
         num_speakers: In [3, MAX_SPEAKERS].
-        clips_per_word: Takes by each speaker, at different pitch and rate.
+        clips_per_word: Takes of a command by each speaker, at different pitch and rate; there are twice as many of the
+            keyword, and one of each of the words that sound like it, which would else be most of the errors.
 
     Returns:
         The folder.
@@ -109,9 +110,9 @@ def _corpus(folder: Path, keyword: str, seed: int, num_speakers: int, clips_per_
 
     def write(target: Path) -> None:
         espeak, rng = Espeak(seed), np.random.default_rng(seed)
-        cast, words = speakers(seed, num_speakers), _words(espeak, keyword)
-        for speaker, word in tqdm([(s, w) for s in cast for w in words], desc="synthetic corpus", unit="word"):
-            for take in range(clips_per_word):
+        cast, takes = speakers(seed, num_speakers), _takes(espeak, keyword, clips_per_word)
+        for speaker, word in tqdm([(s, w) for s in cast for w in takes], desc="synthetic corpus", unit="word"):
+            for take in range(takes[word]):
                 spoken = _speak_word(espeak, speaker, word, rng)
                 _write(target / word / f"{speaker.name}_nohash_{take}.wav", _clip(spoken, rng))
         for name, noise in _background(espeak, cast, keyword, rng):
@@ -158,16 +159,15 @@ def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None])
         made.rename(folder)
 
 
-def _words(espeak: Espeak, keyword: str) -> list[str]:
-    """The keyword, the words nearest to it in sound, and the commands; none sounds the same as the keyword."""
+def _takes(espeak: Espeak, keyword: str, clips_per_word: int) -> dict[str, int]:
+    """Takes of the keyword, of the words nearest to it in sound, and of the commands; none sounds the same as it."""
     target = espeak.phonemes(keyword)
     sounds = {word: espeak.phonemes(word) for word in [*COMMANDS, *NEAR]}
     others = [word for word, sound in sounds.items() if sound != target and word != keyword.lower()]
-    near = sorted(
-        (word for word in NEAR if word in others),
-        key=lambda word: -SequenceMatcher(None, target, sounds[word], autojunk=False).ratio(),
-    )
-    return [keyword, *near[:NUM_NEAR], *(word for word in COMMANDS if word in others)]
+    candidates = [word for word in NEAR if word in others]
+    near = sorted(candidates, key=lambda word: -SequenceMatcher(None, target, sounds[word], autojunk=False).ratio())
+    commands = {word: clips_per_word for word in COMMANDS if word in others}
+    return {keyword: 2 * clips_per_word, **dict.fromkeys(near[:NUM_NEAR], 1), **commands}
 
 
 def _sentences(keyword: str) -> list[str]:
