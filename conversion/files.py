@@ -1,6 +1,5 @@
 """Checkpoint files: a torch side that never executes a pickle, and a Flax side through orbax."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from conversion.errors import ConversionError
 from conversion.mapping import flax_to_torch, torch_to_flax, unwrap
 from kws_jax.checkpoint import config_from_json, config_to_json
 from kws_jax.config import BASE, CrnnConfig
+from torch_ref import tensor_files
 from torch_ref.model import CRNN
 
 CONFIG_KEY = "config"
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | None]:
-    """Reads a torch-side checkpoint: .safetensors, or anything that torch.load(weights_only=True) takes.
+    """Reads a torch-side checkpoint: safetensors, or a .pt or .pth file of plain tensors, nested or not.
 
     Returns:
         The bare state_dict, and the configuration where the file carries one (those written here do).
@@ -28,28 +28,28 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | Non
     Raises:
         ConversionError: If the file is absent, is neither, or would have to execute code to be read.
     """
-    if not path.is_file():
-        raise ConversionError(f"{path} is not there")
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "np") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-            config = config_from_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
-            return unwrap(tensors), config
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"{path} holds no plain tensors, and pickles are not executed: {reason}") from error
-    if not isinstance(loaded, dict):
-        raise ConversionError(f"{path} holds a {type(loaded).__name__}, not a state_dict")
-    return {key: _as_array(path, key, value) for key, value in unwrap(loaded).items()}, None
+        state = {key: _as_array(path, key, value) for key, value in unwrap(tensor_files.read_state_dict(path)).items()}
+    except OSError as error:
+        raise ConversionError(f"{path} cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise error if isinstance(error, ConversionError) else ConversionError(str(error)) from error
+    return state, _read_config(path)
 
 
 def _as_array(path: Path, key: str, value: Any) -> np.ndarray:
     if not isinstance(value, torch.Tensor):
         raise ConversionError(f"{path}: {key} is a {type(value).__name__}, not a tensor")
     return value.detach().cpu().numpy()
+
+
+def _read_config(path: Path) -> CrnnConfig | None:
+    try:
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError:
+        return None
+    return config_from_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
 
 
 def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfig) -> None:

@@ -145,6 +145,10 @@ def _select(mask: Bool[Array, " batch"], where_true: StreamState, where_false: S
     return jax.tree.map(by_row, where_true, where_false)
 
 
+_compiled_step = jax.jit(step, static_argnames="config")
+_compiled_flush = jax.jit(flush, static_argnames="config")
+
+
 class StreamingKws:
     """One stream that takes chunks of any length: a thin shell around `step` and `flush`.
 
@@ -158,9 +162,8 @@ class StreamingKws:
     """
 
     def __init__(self, params: Params, config: CrnnConfig) -> None:
+        self.params = jax.tree.map(jnp.asarray, params)
         self.config = config
-        self._step = jax.jit(lambda state, samples: step(params, config, state, samples))
-        self._flush = jax.jit(lambda state, tail, length: flush(params, config, state, tail, length))
         self.reset()
 
     @property
@@ -188,14 +191,14 @@ class StreamingKws:
         logits = []
         while self._pending.shape[0] >= self.config.block_size:
             block, self._pending = np.split(self._pending, [self.config.block_size])
-            self._state, step_logits = self._step(self._state, block[None])
+            self._state, step_logits = _compiled_step(self.params, self.config, self._state, block[None])
             logits.append(step_logits)
         return self._yield(np.concatenate(logits)) if logits else self._yield(np.zeros((0, 2)))
 
     def flush(self) -> tuple[np.ndarray, np.ndarray]:
         """Ends the stream: yields the steps that need its right edge, and resets."""
         tail = np.pad(self._pending, (0, self.config.block_size - self._pending.shape[0]))
-        logits = self._flush(self._state, tail[None], self._pending.shape[0])
+        logits = _compiled_flush(self.params, self.config, self._state, tail[None], self._pending.shape[0])
         ended = self._yield(np.asarray(logits[0]))
         self.reset()
         return ended

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Tests compile hundreds of small functions that each run a few times: half the time went into optimising them.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

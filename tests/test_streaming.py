@@ -58,7 +58,7 @@ def test_scan_then_flush_is_offline(config: CrnnConfig, extra: int):
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("chunk", [1, 160, 1999, 100_000])
+@pytest.mark.parametrize("chunk", [7, 160, 1999, 100_000])
 def test_the_class_takes_chunks_of_any_length(config: CrnnConfig, chunk: int):
     variables = random_variables(config)
     waveform = noise(1, 1, 5 * config.block_size + 333)[0]

@@ -1,0 +1,110 @@
+"""The one table of settings: what is tried, why, and what is expected of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kws_jax.config import BASE, POOLED_13X, CrnnConfig
+from kws_jax.errors import UserError
+from kws_jax.train import Recipe
+from torch_ref.train import SeminarRecipe
+
+NumberFormat = Literal["fp32", "fp16", "qint8"]
+BASE_NAME = "base"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the study.
+
+    Attributes:
+        name: Used in file names.
+        question: What the row is there to find out.
+        expectation: What was expected before it ran.
+        model: The model as it is trained.
+        recipe: How its weights are made: the seminar's loop in PyTorch, or ours in JAX; None takes those of `source`.
+        source: Setting whose trained weights this one only stores differently.
+        teacher: Setting whose model teaches this one.
+        number_format: Of the weights, evaluated as such.
+    """
+
+    name: str
+    question: str
+    expectation: str
+    model: CrnnConfig = BASE
+    recipe: SeminarRecipe | Recipe | None = None
+    source: str | None = None
+    teacher: str | None = None
+    number_format: NumberFormat = "fp32"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Settings that must have run before this one; everything is compared with the base."""
+        names = (self.source, self.teacher, BASE_NAME if self.name != BASE_NAME else None)
+        return tuple(dict.fromkeys(name for name in names if name))
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        BASE_NAME,
+        question="How good is the homework's model, trained as the seminar trains it?",
+        expectation="1 - AUROC near 2e-3 on speakers that training never heard",
+        recipe=SeminarRecipe(),
+    ),
+    Setting(
+        "base_fp16",
+        question="What does half precision cost the base?",
+        expectation="nothing measurable, at half the bytes",
+        source=BASE_NAME,
+        number_format="fp16",
+    ),
+    Setting(
+        "base_qint8",
+        question="What does dynamic 8-bit quantization of GRU and linear layers cost the base?",
+        expectation="within 10 % of the base, at a quarter of the bytes",
+        source=BASE_NAME,
+        number_format="qint8",
+    ),
+    Setting(
+        "pooled_dark",
+        question="Does a pooled student with 13 times less work, taught by the base, keep its quality?",
+        expectation="better than the base: pooling, batch norm and augmentation drawn per clip do more than size",
+        model=POOLED_13X,
+        recipe=Recipe(teacher_weight=0.5, temperature=3.0),
+        teacher=BASE_NAME,
+    ),
+    Setting(
+        "pooled_dark_fp16",
+        question="The same student in half precision?",
+        expectation="as good, at half the bytes",
+        source="pooled_dark",
+        number_format="fp16",
+    ),
+    Setting(
+        "pooled_dark_qint8",
+        question="The same student with 8-bit GRU and linear weights?",
+        expectation="within 10 % of its float self; a small model has less redundancy to lose",
+        source="pooled_dark",
+        number_format="qint8",
+    ),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def with_needs(names: list[str]) -> list[Setting]:
+    """The named settings and all they need, each after its needs.
+
+    Raises:
+        UserError: If there is no setting of such a name.
+    """
+    ordered: dict[str, Setting] = {}
+
+    def add(name: str) -> None:
+        if name not in BY_NAME:
+            raise UserError(f"no setting {name!r}: choose from {', '.join(BY_NAME)}")
+        for need in BY_NAME[name].needs:
+            add(need)
+        ordered.setdefault(name, BY_NAME[name])
+
+    for name in names:
+        add(name)
+    return list(ordered.values())
