@@ -13,6 +13,7 @@ from kws_jax.errors import UserError
 
 CONFIG_FILE = "config.json"
 ARRAYS_FOLDER = "variables"
+ABOUT_FILE = "about.json"
 
 
 def config_to_json(config: CrnnConfig) -> str:
@@ -35,13 +36,25 @@ def config_from_json(text: str) -> CrnnConfig:
         raise UserError(f"not a model configuration: {error}") from error
 
 
-def save(folder: Path, config: CrnnConfig, variables: dict[str, Params]) -> None:
-    """Writes a model; returns when it is complete on disk. An existing checkpoint is replaced."""
+def save(folder: Path, config: CrnnConfig, variables: dict[str, Params], about: dict[str, Any] | None = None) -> None:
+    """Writes a model; returns when it is complete on disk. An existing checkpoint is replaced.
+
+    Args:
+        folder: Where to write.
+        config: Model.
+        variables: Its variables.
+        about: What a detector needs to know beside the weights: "keyword", the word it spots, and "threshold", the
+            probability from which on it is heard. Either may be left out.
+    """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder / ARRAYS_FOLDER, variables, force=True)
     (folder / CONFIG_FILE).write_text(config_to_json(config) + "\n")
+    if about is None:
+        (folder / ABOUT_FILE).unlink(missing_ok=True)
+    else:
+        (folder / ABOUT_FILE).write_text(json.dumps(about) + "\n")
 
 
 def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
@@ -57,3 +70,21 @@ def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
     with ocp.StandardCheckpointer() as checkpointer:
         variables: dict[str, Any] = checkpointer.restore(folder / ARRAYS_FOLDER)
     return config, variables
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What `save` was told about the model; empty where it was told nothing.
+
+    Raises:
+        UserError: If the file holds no JSON object.
+    """
+    path = Path(folder) / ABOUT_FILE
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}") from error
+    if not isinstance(about, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return about
