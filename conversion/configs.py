@@ -1,8 +1,9 @@
-"""One model, two configurations: the fields' names on both sides, and the architecture read off a checkpoint's shapes."""
+"""One model, two configurations: the names on both sides, and the architecture read off a checkpoint's shapes."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,7 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
         MissingTensor: If a tensor that is needed for this is absent.
         UnexpectedTensor: If the GRU is bidirectional.
         MisshapenTensor: If no stride over mels explains the GRU's input size.
+        UserError: If no model has such sizes.
     """
 
     def shape(key: str, dimensions: int) -> tuple[int, ...]:
@@ -76,7 +78,7 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
     if backward := [key for key in state if key.startswith("gru.") and key.endswith("_reverse")]:
         raise UnexpectedTensor(f"{backward[0]}: the GRU is bidirectional, so it cannot stream and is not supported")
     layers = sum(re.fullmatch(r"gru\.weight_ih_l\d+", key) is not None for key in state)
-    sized = {
+    sized: dict[str, Any] = {
         "conv_channels": channels,
         "kernel_size": (kernel[0], kernel[1]),
         "batch_norm": "conv.1.running_mean" in state,
@@ -91,6 +93,6 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
         if rows >= 0 and channels * (rows // stride_mels + 1) == gru_inputs:
             return replace(known, stride=(stride_mels, min(known.stride[1], kernel[1])), **sized)
     raise MisshapenTensor(
-        f"gru.weight_ih_l0 takes {gru_inputs} features, which {channels} channels and a kernel of {kernel[0]} mels over "
-        f"{known.frontend.num_mels} mels pooled by {known.pool[0]} never make: give the pooling and the mels"
+        f"gru.weight_ih_l0 takes {gru_inputs} features, which {channels} channels and a kernel of {kernel[0]} mels "
+        f"over {known.frontend.num_mels} mels pooled by {known.pool[0]} never make: give the pooling and the mels"
     )

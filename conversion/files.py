@@ -13,6 +13,7 @@ from conversion.errors import ConversionError
 from conversion.mapping import flax_to_torch, torch_to_flax, unwrap
 from kws_jax.checkpoint import config_from_json, config_to_json
 from kws_jax.config import BASE, CrnnConfig
+from kws_jax.errors import UserError
 from torch_ref import tensor_files
 from torch_ref.model import CRNN
 
@@ -26,7 +27,8 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | Non
         The bare state_dict, and the configuration where the file carries one (those written here do).
 
     Raises:
-        ConversionError: If the file is absent, is neither, or would have to execute code to be read.
+        ConversionError: If the file is absent, is neither, holds something else than dense tensors, or would have to
+            execute code to be read.
     """
     try:
         state = {key: _as_array(path, key, value) for key, value in unwrap(tensor_files.read_state_dict(path)).items()}
@@ -40,7 +42,11 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | Non
 def _as_array(path: Path, key: str, value: Any) -> np.ndarray:
     if not isinstance(value, torch.Tensor):
         raise ConversionError(f"{path}: {key} is a {type(value).__name__}, not a tensor")
-    return value.detach().cpu().numpy()
+    try:
+        # NumPy has no bfloat16; float32 holds every value of it.
+        return (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ConversionError(f"{path}: {key} is a {value.dtype} {value.layout}: give a dense float tensor") from error
 
 
 def _read_config(path: Path) -> CrnnConfig | None:
@@ -49,7 +55,10 @@ def _read_config(path: Path) -> CrnnConfig | None:
             metadata = file.metadata() or {}
     except SafetensorError:
         return None
-    return config_from_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
+    try:
+        return config_from_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
+    except UserError as error:
+        raise ConversionError(f"{path}: {error}") from error
 
 
 def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfig) -> None:
@@ -80,4 +89,4 @@ def to_module(config: CrnnConfig, variables: dict[str, Any]) -> CRNN:
 
 def from_module(model: CRNN, config: CrnnConfig) -> dict[str, Any]:
     """The Flax variables that hold a PyTorch model's tensors."""
-    return torch_to_flax({key: tensor.detach().numpy() for key, tensor in model.state_dict().items()}, config)
+    return torch_to_flax({key: tensor.detach().cpu().numpy() for key, tensor in model.state_dict().items()}, config)

@@ -7,7 +7,8 @@
 | linear weights (out, in)                  | kernel (in, out)                               | axes 1, 0             |
 | biases, batch-norm vectors                | bias, scale, mean, var                         | none                  |
 
-Gates stay packed in torch's order r, z, n on both sides, and features stay channel-major.
+Gates stay packed in torch's order r, z, n on both sides, and features stay channel-major. Both sides hold float32;
+float16 and bfloat16 widen to it, which is exact, and any other type is refused.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion.errors import DuplicateTensor, MisshapenTensor, MissingTensor, UnexpectedTensor
+from conversion.errors import ConversionError, DuplicateTensor, MisshapenTensor, MissingTensor, UnexpectedTensor
 from kws_jax.config import CrnnConfig
 
 Path = tuple[str, ...]
@@ -87,7 +88,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
             return unwrap(checkpoint[name])
     state: dict[str, Any] = {}
     for key, tensor in checkpoint.items():
-        bare = key.removeprefix("module.")
+        bare = str(key).removeprefix("module.")
         if bare in state:
             raise DuplicateTensor(f"{bare} is there twice, with and without the prefix 'module.': remove one")
         state[bare] = tensor
@@ -101,6 +102,7 @@ def torch_to_flax(state: Mapping[str, np.ndarray], config: CrnnConfig) -> dict[s
         MissingTensor: If a tensor of the model is absent.
         UnexpectedTensor: If there is a tensor that the model has no place for.
         MisshapenTensor: If a tensor's shape is not the model's.
+        ConversionError: If a tensor's type is wider than float32, or no float.
     """
     table = mapping(config)
     known = {entry.torch_key for entry in table} | ({BATCH_COUNT_KEY} if config.batch_norm else set())
@@ -113,7 +115,7 @@ def torch_to_flax(state: Mapping[str, np.ndarray], config: CrnnConfig) -> dict[s
         tensor = state[entry.torch_key]
         if tensor.shape != entry.shape:
             raise MisshapenTensor(f"{entry.torch_key} has shape {tensor.shape}, but the model's is {entry.shape}")
-        _put(variables, entry.flax_path, tensor.transpose(entry.axes).copy(order="C"))
+        _put(variables, entry.flax_path, _copy(entry.torch_key, tensor, entry.axes))
     return variables
 
 
@@ -124,6 +126,7 @@ def flax_to_torch(variables: Mapping[str, Any], config: CrnnConfig) -> dict[str,
         MissingTensor: If an array of the model is absent.
         UnexpectedTensor: If there is an array that the model has no place for.
         MisshapenTensor: If an array's shape is not the model's.
+        ConversionError: If an array's type is wider than float32, or no float.
     """
     table = mapping(config)
     arrays = _flatten(variables)
@@ -134,13 +137,19 @@ def flax_to_torch(variables: Mapping[str, Any], config: CrnnConfig) -> dict[str,
         name = "/".join(entry.flax_path)
         if entry.flax_path not in arrays:
             raise MissingTensor(f"{name} is missing")
-        tensor = arrays[entry.flax_path].transpose(entry.axes).copy(order="C")
-        if tensor.shape != entry.shape:
-            raise MisshapenTensor(f"{name} has shape {arrays[entry.flax_path].shape}, but the model's is {entry.shape}")
-        state[entry.torch_key] = tensor
+        array, shape = arrays[entry.flax_path], tuple(entry.shape[axis] for axis in entry.axes)
+        if array.shape != shape:
+            raise MisshapenTensor(f"{name} has shape {array.shape}, but the model's is {shape}")
+        state[entry.torch_key] = _copy(name, array, entry.axes)
     if config.batch_norm:
         state[BATCH_COUNT_KEY] = np.zeros((), np.int64)
     return state
+
+
+def _copy(name: str, tensor: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    if tensor.dtype.kind in "biu" or not np.can_cast(tensor.dtype, np.float32):
+        raise ConversionError(f"{name} is {tensor.dtype}: only float32, and float16 or bfloat16, convert without loss")
+    return np.array(tensor.transpose(axes), np.float32, order="C")
 
 
 def _put(tree: dict[str, Any], path: Path, array: np.ndarray) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from kws_jax.array_types import Key, LogMel, MelPower
+from kws_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,18 @@ def add_noise(
     rate: float,
     decibels: tuple[float, float],
 ) -> MelPower:
-    """Adds a random stretch of background noise to a share of the clips, at a random signal-to-noise ratio."""
+    """Adds a random stretch of background noise to a share of the clips, at a random signal-to-noise ratio.
+
+    Without noise (no frames of it) the clips are returned as they are.
+
+    Raises:
+        UserError: If there is less noise than a clip is long.
+    """
     batch, frames, _ = power.shape
+    if noise.shape[0] == 0:
+        return power
+    if noise.shape[0] < frames:
+        raise UserError(f"{noise.shape[0]} frames of background noise are less than a clip's {frames}: record more")
     which, where, level = jax.random.split(key, 3)
     start = jax.random.randint(where, (batch, 1), 0, noise.shape[0] - frames + 1)
     stretch = noise[start + jnp.arange(frames)]
@@ -75,7 +86,7 @@ def mask(key: Key, log_mel: LogMel, max_width: int, axis: int) -> LogMel:
     Args:
         key: Randomness.
         log_mel: Clips.
-        max_width: Widest band; the width is uniform in [0, max_width].
+        max_width: Widest band; the width is uniform over the whole numbers from 0 to it, or to the axis's size.
         axis: 1 masks frames, 2 masks mels.
 
     References:
@@ -83,10 +94,10 @@ def mask(key: Key, log_mel: LogMel, max_width: int, axis: int) -> LogMel:
     """
     batch, size = log_mel.shape[0], log_mel.shape[axis]
     width_key, start_key = jax.random.split(key)
-    width = jax.random.uniform(width_key, (batch, 1), maxval=max_width)
-    start = jax.random.uniform(start_key, (batch, 1)) * (size - width)
+    width = jax.random.randint(width_key, (batch, 1), 0, min(max_width, size) + 1)
+    start = jax.random.randint(start_key, (batch, 1), 0, size - width + 1)
     position = jnp.arange(size)
-    inside = (position >= jnp.floor(start)) & (position < jnp.floor(start) + jnp.floor(width + 0.5))
+    inside = (position >= start) & (position < start + width)
     inside = jnp.expand_dims(inside, 3 - axis)
     return jnp.where(inside, log_mel.mean((1, 2), keepdims=True), log_mel)
 

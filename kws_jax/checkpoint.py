@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from kws_jax.array_types import Params
@@ -30,10 +31,12 @@ def config_from_json(text: str) -> CrnnConfig:
     try:
         fields = json.loads(text)
         frontend = FrontendConfig(**fields.pop("frontend"))
-        pairs = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        pairs: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
         return CrnnConfig(frontend=frontend, **pairs)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"not a model configuration: {error}") from error
+        raise UserError(f"not a model configuration: {error!r}") from error
 
 
 def save(folder: Path, config: CrnnConfig, variables: dict[str, Params], about: dict[str, Any] | None = None) -> None:
@@ -49,7 +52,10 @@ def save(folder: Path, config: CrnnConfig, variables: dict[str, Params], about: 
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / ARRAYS_FOLDER, variables, force=True)
+        # Host arrays carry no device's name, so that a model trained on one kind of device restores on another.
+        checkpointer.save(folder / ARRAYS_FOLDER, jax.device_get(variables), force=True)
+    # orbax notes this machine's path here, and never reads it on a file system.
+    (folder / ARRAYS_FOLDER / "commit_success.txt").unlink(missing_ok=True)
     (folder / CONFIG_FILE).write_text(config_to_json(config) + "\n")
     if about is None:
         (folder / ABOUT_FILE).unlink(missing_ok=True)
@@ -61,14 +67,17 @@ def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
     """Reads a model.
 
     Raises:
-        UserError: If the folder holds no checkpoint of this project.
+        UserError: If the folder holds no checkpoint of this project, or a damaged one.
     """
     folder = Path(folder).resolve()
     if not (folder / CONFIG_FILE).is_file() or not (folder / ARRAYS_FOLDER).is_dir():
         raise UserError(f"{folder} is no checkpoint: it needs {CONFIG_FILE} and {ARRAYS_FOLDER}/")
-    config = config_from_json((folder / CONFIG_FILE).read_text())
-    with ocp.StandardCheckpointer() as checkpointer:
-        variables: dict[str, Any] = checkpointer.restore(folder / ARRAYS_FOLDER)
+    try:
+        config = config_from_json((folder / CONFIG_FILE).read_text())
+        with ocp.StandardCheckpointer() as checkpointer:
+            variables: dict[str, Any] = checkpointer.restore(folder / ARRAYS_FOLDER)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{folder} is damaged: {str(error).partition(chr(10))[0]}") from error
     return config, variables
 
 

@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
+from kws_jax.errors import UserError
+
 SAMPLE_RATE = 16_000  # Hz
+Steps = TypeVar("Steps", int, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,9 @@ class FrontendConfig:
         num_mels: Number of triangular HTK mel bands between 0 Hz and half the sample rate.
         floor: Mel power is clamped to [floor, ceiling] before the natural logarithm.
         ceiling: See `floor`.
+
+    Raises:
+        UserError: If the window is odd or shorter than a hop.
     """
 
     sample_rate: int = SAMPLE_RATE
@@ -29,7 +36,7 @@ class FrontendConfig:
 
     def __post_init__(self) -> None:
         if self.window_length % 2 or self.window_length < self.hop_length or self.hop_length < 1:
-            raise ValueError(
+            raise UserError(
                 f"window_length {self.window_length} must be even and at least hop_length {self.hop_length} (>= 1)"
             )
 
@@ -75,6 +82,9 @@ class CrnnConfig:
         num_classes: Outputs; class 1 is the keyword.
         max_window_length: Steps the attention sees in a stream: the newest and those before it.
 
+    Raises:
+        UserError: If no model can be made, or streamed, with these numbers.
+
     References:
         Shan, Zhang, Wang, Xie: Attention-based End-to-End Models for Small-Footprint Keyword Spotting, 2018.
     """
@@ -94,12 +104,17 @@ class CrnnConfig:
     max_window_length: int = 11
 
     def __post_init__(self) -> None:
+        sizes = (*self.pool, *self.kernel_size, *self.stride, self.conv_channels, self.gru_hidden, self.gru_layers)
+        if min(*sizes, self.attention_width, self.num_classes, self.max_window_length) < 1:
+            raise UserError(f"every size must be 1 or more: {self}")
         if self.conv_mels < 1:
-            raise ValueError(f"kernel {self.kernel_size} is taller than {self.frontend.num_mels} mels pooled {self.pool}")
+            raise UserError(
+                f"kernel {self.kernel_size} is taller than {self.frontend.num_mels} mels pooled {self.pool}"
+            )
         if self.stride[1] > self.kernel_size[1]:
-            raise ValueError(f"time stride {self.stride[1]} would skip frames: kernel is {self.kernel_size[1]} long")
+            raise UserError(f"time stride {self.stride[1]} would skip frames: kernel is {self.kernel_size[1]} long")
         if self.block_size <= self.frontend.padding:
-            raise ValueError(
+            raise UserError(
                 f"a step of {self.block_size} samples is too short for the left edge's reflection: "
                 f"make hop_length x pool x stride in time exceed {self.frontend.padding}"
             )
@@ -144,7 +159,7 @@ class CrnnConfig:
         """Samples between the end of a step's receptive field and the end of the block that yields it."""
         return (self.warmup_blocks + 1) * self.block_size - self.step_end(0)
 
-    def step_end(self, step: int | np.ndarray) -> int | np.ndarray:
+    def step_end(self, step: Steps) -> Steps:
         """End of a step's receptive field, in samples from the start of the stream."""
         last_frame = step * self.stride_frames + self.kernel_frames - 1
         return last_frame * self.frontend.hop_length + self.frontend.padding

@@ -7,7 +7,6 @@ mirrored at both ends, as in torch.stft(center=True, pad_mode="reflect").
 from functools import lru_cache
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int

@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
 from jax import lax, nn
+from jaxtyping import Array, Float, Int
 
 from kws_jax.array_types import Logits
 

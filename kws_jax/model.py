@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from kws_jax.array_types import AttentionWeights, Key, LogMel, Logits, Params, Sequence, Waveform
+from kws_jax.array_types import AttentionWeights, Key, Logits, LogMel, Params, Sequence, Waveform
 from kws_jax.config import CrnnConfig
 from kws_jax.frontend import log_mel
 from kws_jax.layers import AttentionEnergy, Gru, attend

@@ -128,12 +128,11 @@ def _advance(
     params: Params, config: CrnnConfig, state: StreamState, frames: LogMel, is_step: Bool[Array, " batch"]
 ) -> tuple[StreamState, Float[Array, "batch classes"]]:
     """One step of convolution, GRU and attention, where `is_step`; elsewhere the state stays and the logits are NaN."""
-    model, variables = Crnn(config), {"params": params}
-    features = model.apply(variables, frames, method="convolve")
-    output, energy, hidden = model.apply(variables, features, state.hidden, method="recur")
+    model = Crnn(config).bind({"params": params})
+    output, energy, hidden = model.recur(model.convolve(frames), state.hidden)
     outputs = jnp.concatenate([state.outputs[:, 1:], output], axis=1)
     energies = jnp.concatenate([state.energies[:, 1:], energy], axis=1)
-    logits, _ = model.apply(variables, outputs, energies, method="classify")
+    logits, _ = model.classify(outputs, energies)
     advanced = state._replace(hidden=hidden, outputs=outputs, energies=energies)
     return _select(is_step, advanced, state), jnp.where(is_step[:, None], logits, jnp.nan)
 
@@ -207,4 +206,5 @@ class StreamingKws:
         logits = logits[~np.isnan(logits[:, 0])]
         numbers = np.arange(self._steps, self._steps + logits.shape[0])
         self._steps += logits.shape[0]
-        return self.config.step_end(numbers) / self.config.frontend.sample_rate, softmax(logits, axis=1)[:, 1]
+        times = self.config.step_end(numbers) / self.config.frontend.sample_rate
+        return times, np.asarray(softmax(logits, axis=1))[:, 1]

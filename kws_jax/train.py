@@ -17,6 +17,7 @@ from tqdm import tqdm
 from kws_jax.array_types import Key, Logits, LogMel, MelPower, Params
 from kws_jax.augment import Augmentation, augment_power, mask_log_mel
 from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, mel_power
 from kws_jax.losses import cross_entropy, dark_knowledge
 from kws_jax.model import Crnn, init_variables
@@ -113,7 +114,7 @@ def loss_function(
     if teacher_logits is not None:
         taught = dark_knowledge(logits, teacher_logits, recipe.temperature)
         loss = (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * taught
-    return loss, updated
+    return loss, dict(updated)
 
 
 def train_step(
@@ -166,12 +167,23 @@ def train(
         config: Model.
         recipe: Recipe.
         corpus: Training clips.
-        draw: From an epoch's number to the indices of its clips; the incomplete last batch is left out.
+        draw: From an epoch's number, from 0, to the indices of its clips; the incomplete last batch is left out.
         seed: Of the initial parameters, the augmentations and the dropout.
         teacher: From log-mels to logits; used where the recipe's teacher_weight is positive.
-        log_path: Where to write a JSON line an epoch: step, epoch, loss, seconds, clips_per_second.
+        log_path: Where to write a JSON line an epoch: step, epoch, loss, seconds, clips_per_second. Steps count from 1,
+            epochs from 0; the loss is the epoch's mean, and seconds are those spent in training since its start.
+
+    Raises:
+        UserError: If an epoch has fewer clips than a batch.
+        ValueError: If the recipe asks for a teacher and there is none.
+        RuntimeError: If the loss or a weight is no longer finite.
     """
-    steps = draw(0).shape[0] // recipe.batch_size
+    if recipe.teacher_weight and teacher is None:
+        raise ValueError(f"teacher_weight is {recipe.teacher_weight}, but there is no teacher")
+    drawn = draw(0).shape[0]
+    steps = drawn // recipe.batch_size
+    if steps == 0:
+        raise UserError(f"an epoch of {drawn} clips is less than a batch of {recipe.batch_size}: give more clips")
     transformation = optimizer(recipe, recipe.epochs * steps)
     init_key, key = jax.random.split(jax.random.key(seed))
     variables = init_variables(init_key, config)
@@ -185,23 +197,32 @@ def train(
         return jax.lax.scan(body, state, batches)
 
     corpus = jax.tree.map(jnp.asarray, corpus)
-    lines: list[dict[str, Any]] = []
+    seconds, lines = 0.0, []
+    if log_path:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
     for number in (progress := tqdm(range(recipe.epochs), desc="student", unit="epoch")):
         batches = draw(number)[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
         start = time.perf_counter()
         state, losses = epoch(state, corpus, jnp.asarray(batches))
         loss = float(losses.mean())
-        seconds = time.perf_counter() - start
+        elapsed = time.perf_counter() - start
+        seconds += elapsed
+        if not _all_finite((losses, state.variables)):
+            raise RuntimeError(f"epoch {number}: the loss or a weight is not finite; is every clip, and the noise?")
         progress.set_postfix(loss=f"{loss:.4f}")
         lines.append(
             {
                 "step": (number + 1) * steps,
-                "epoch": number + 1,
+                "epoch": number,
                 "loss": loss,
                 "seconds": seconds,
-                "clips_per_second": batches.size / seconds,
+                "clips_per_second": batches.size / elapsed,
             }
         )
         if log_path:
             log_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return state.variables
+
+
+def _all_finite(tree: Any) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))

@@ -31,7 +31,10 @@ def _loop_model(variables: dict, config: CrnnConfig, log_mel: np.ndarray) -> np.
     frames, mels = log_mel.shape[0] // pool_time, log_mel.shape[1] // pool_mels
     pooled = np.array(
         [
-            [log_mel[t * pool_time : (t + 1) * pool_time, m * pool_mels : (m + 1) * pool_mels].mean() for m in range(mels)]
+            [
+                log_mel[t * pool_time : (t + 1) * pool_time, m * pool_mels : (m + 1) * pool_mels].mean()
+                for m in range(mels)
+            ]
             for t in range(frames)
         ]
     )
