@@ -164,7 +164,7 @@ def read_record(path: Path) -> Record:
             values[part] = _quality(values[part]) if values[part] is not None else None
         return Record(**values)
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no record of this version ({error}): delete it and run its setting again") from error
+        raise UserError(f"{path} is no record of this version ({error}): delete it and run again") from error
 
 
 def _quality(values: dict[str, Any]) -> Quality:

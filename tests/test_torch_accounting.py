@@ -121,9 +121,16 @@ def test_measure_is_the_median_on_one_thread(monkeypatch: pytest.MonkeyPatch) ->
         assert torch.get_num_threads() == 1
         clock[0] += next(durations)
 
-    assert accounting.measure(work, warmup=2, repeats=3) == 2.5
+    assert accounting.measure(work, warmup=2, repeats=3) == [2.5]
     assert next(durations, None) is None
     assert torch.get_num_threads() == threads
+
+
+def test_measure_calls_functions_in_turn() -> None:
+    calls: list[str] = []
+    medians = accounting.measure(lambda: calls.append("a"), lambda: calls.append("b"), warmup=1, repeats=2)
+    assert calls == ["a", "b"] * 3
+    assert len(medians) == 2
 
 
 def test_timer_measures_also_what_fails() -> None:

@@ -124,14 +124,18 @@ class Timer:
         self.seconds = time.perf_counter() - self._start
 
 
-def measure(function: Callable[[], Any], warmup: int = 10, repeats: int = 100) -> float:
-    """Returns the median time of a call, in seconds, on one thread, after `warmup` calls that do not count."""
-    seconds = []
+def measure(*functions: Callable[[], Any], warmup: int = 10, repeats: int = 100) -> list[float]:
+    """Returns the median time of a call of each function, in seconds, on one thread.
+
+    The functions are called in turn, so that what else the machine does meets all of them alike. The first `warmup`
+    rounds do not count.
+    """
+    seconds: list[list[float]] = [[] for _ in functions]
     with single_thread():
-        for _ in range(warmup):
-            function()
-        for _ in range(repeats):
-            with Timer() as timer:
-                function()
-            seconds.append(timer.seconds)
-    return statistics.median(seconds)
+        for round_number in range(warmup + repeats):
+            for function, times in zip(functions, seconds, strict=True):
+                with Timer() as timer:
+                    function()
+                if round_number >= warmup:
+                    times.append(timer.seconds)
+    return [statistics.median(times) for times in seconds]

@@ -1,0 +1,40 @@
+# make run | make demo | make test: each sets up a virtual environment of its own in .venv, once.
+#   DATA=dir KEYWORD=word make run    does the same on real clips
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= out
+READY := .venv/ready
+RUN_FLAGS := $(if $(DATA),--data $(DATA)) $(if $(KEYWORD),--keyword $(KEYWORD))
+
+.PHONY: run demo test test-slow lint report clean
+
+run: $(READY)
+	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) --out $(OUT)
+	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(RUN_FLAGS) --out $(OUT)/figures/stream_demo.png
+	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
+
+demo: $(READY)
+	$(BIN)/python -m experiments.stream_demo --out $(OUT)/stream_demo.png
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 -q
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n 2 -q -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+report: $(READY)
+	$(BIN)/python -m experiments.report results --out .
+
+clean:
+	rm -rf .venv out
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed; make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[synthetic,dev]' -c constraints.txt
+	touch $@

@@ -1,0 +1,75 @@
+"""One setting from start to record: train or take weights, port to PyTorch, quantize, judge, count, write down."""
+
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from conversion.files import to_module, write_state_dict
+from conversion.mapping import flax_to_torch
+from experiments.judging import base_model, count_cost, held_out_margins, judge, load_margins, save_scores
+from experiments.records import Record, environment, write_record
+from experiments.settings import BASE_NAME, NumberFormat, Setting
+from experiments.task import Task
+from experiments.training import trained_weights
+from kws_jax import checkpoint
+from kws_jax.config import CrnnConfig
+from torch_ref import quantize
+from torch_ref.model import CRNN
+from torch_ref.tensor_files import save_tensors
+
+
+def run_setting(setting: Setting, task: Task) -> Record:
+    """Runs one setting whose needs have run; its record is written last, so a record means a whole run."""
+    start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
+    config, variables, training = trained_weights(setting, task)
+    model = in_format(to_module(config, variables), setting.number_format)
+    shipped = _ship(setting, task, config, variables, model)
+    margins = held_out_margins(model, task)
+    scores_path = save_scores(setting.name, task, margins)
+    base_margins = margins if setting.name == BASE_NAME else load_margins(task, BASE_NAME)
+    paths = {"scores": scores_path, "checkpoint": shipped.parent}
+    if training:
+        paths["log"] = task.log_path(setting.name)
+    record = Record(
+        setting=asdict(setting),
+        keyword=task.keyword,
+        corpus=task.corpus_name,
+        split=task.split.name,
+        seed=task.seed,
+        command=task.command(setting.name),
+        started=started,
+        wall_seconds=time.perf_counter() - start,
+        data=task.describe(),
+        training=training,
+        validation=judge(task, task.split.validation, margins, base_margins) if task.split.validation.size else None,
+        testing=judge(task, task.split.testing, margins, base_margins),
+        held_out=judge(task, task.split.held_out, margins, base_margins),
+        cost=count_cost(config, model, shipped, base_model(task)),
+        paths={name: task.relative(path) for name, path in paths.items()},
+        **environment(),
+    )
+    write_record(task.out / "records", record)
+    return record
+
+
+def in_format(model: CRNN, number_format: NumberFormat) -> CRNN:
+    """The model with its weights stored as `number_format`."""
+    if number_format == "fp16":
+        return quantize.to_fp16(model)
+    return quantize.to_qint8(model) if number_format == "qint8" else model
+
+
+def _ship(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any], model: CRNN) -> Path:
+    """Writes the checkpoint; returns its PyTorch file of plain tensors."""
+    folder = task.checkpoint_folder(setting.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.safetensors"
+    if setting.number_format == "fp32":
+        checkpoint.save(folder / "flax", config, variables, about={"keyword": task.keyword})
+        write_state_dict(path, flax_to_torch(variables, config), config)
+    else:
+        is_integer = quantize.is_quantized(model)
+        save_tensors(path, quantize.integer_weights(model) if is_integer else model.state_dict())
+    return path
