@@ -77,7 +77,8 @@ def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
         with ocp.StandardCheckpointer() as checkpointer:
             variables: dict[str, Any] = checkpointer.restore(folder / ARRAYS_FOLDER)
     except (ValueError, OSError) as error:
-        raise UserError(f"{folder} is damaged: {str(error).partition(chr(10))[0]}") from error
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{folder} is damaged: {reason}") from error
     return config, variables
 
 

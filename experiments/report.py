@@ -1,0 +1,105 @@
+"""Renders records: REPORT.md, its pictures, and the results in README.md."""
+
+import os
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from experiments import figures, sections
+from experiments.records import read_records
+from experiments.setting_section import setting_section
+from experiments.summary import Study, make_studies
+from kws_jax.errors import UserError, one_line_errors
+
+__all__ = ["main", "render_readme", "render_report"]
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+PICTURES = "figures"  # folder beside the report
+NOTES = Path(__file__).with_name("notes.md")  # what no record can tell; it holds no measured number
+
+
+def main(results: Positional[Path], out: Path, check: bool = False) -> None:
+    """Renders the report.
+
+    Args:
+        results: Folder with records/ and the logs that they name.
+        out: Folder for REPORT.md and figures/; a README.md there gets the results between its markers.
+        check: Write nothing; fail if what lies there is not what the records say. Pictures only have to exist.
+    """
+    studies = make_studies(read_records(results / "records"))
+    texts = {out / "REPORT.md": render_report(studies, results, out, NOTES.read_text() if NOTES.is_file() else "")}
+    readme = out / "README.md"
+    if readme.is_file() and BEGIN in readme.read_text():
+        texts[readme] = render_readme(readme.read_text(), studies)
+    pictures = [out / PICTURES / name for number in range(len(studies)) for name in _pictures(studies, number)]
+    if check:
+        _check(texts, pictures, f"python -m experiments.report {results.as_posix()} --out {out.as_posix()}")
+        return
+    for number, study in enumerate(studies):
+        figures.draw(study, results, out / PICTURES, _suffix(studies, number))
+    for path, text in texts.items():
+        path.write_text(text)
+    print("\n".join(str(path) for path in [*texts, *pictures]))
+
+
+def render_report(studies: list[Study], results: Path, out: Path, notes: str = "") -> str:
+    """The whole report as Markdown.
+
+    Args:
+        studies: The first is the one to show first.
+        results: Folder that the paths in records are relative to.
+        out: Where the report will lie.
+        notes: Text that no record can tell, with headings of its own.
+    """
+
+    def link(path: str) -> str:
+        return Path(os.path.relpath(results / path, out)).as_posix()
+
+    records = list({(run.corpus, run.name): run for study in studies for run in study.runs}.values())
+    names = dict.fromkeys(row.name for study in studies for row in study.rows)
+    blocks = [sections.how_to_read(len(records))]
+    for number, study in enumerate(studies):
+        pictures = [f"{PICTURES}/{name}" for name in _pictures(studies, number)]
+        blocks.append(sections.study_section(study, pictures))
+    blocks += ["## Settings", *(setting_section(name, studies, link) for name in names)]
+    blocks += [notes.strip()] if notes.strip() else []
+    return "\n\n".join([*blocks, sections.machines(records)]) + "\n"
+
+
+def render_readme(readme: str, studies: list[Study]) -> str:
+    """The README with its results replaced: those on the first study's corpus and split.
+
+    Raises:
+        UserError: If the end marker does not follow the first.
+    """
+    before, _, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise UserError(f"README.md has {BEGIN} but no {END} after it")
+    first = studies[0]
+    shown = [study for study in studies if (study.corpus, study.split) == (first.corpus, first.split)]
+    tables = [f"**{study.title}**\n\n{sections.summary_table(study)}" for study in shown]
+    picture = f"{PICTURES}/{figures.picture_names()[2]}"
+    block = "\n\n".join([*tables, f"![Error against work; bubbles are weight bytes]({picture})"])
+    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+
+
+def _suffix(studies: list[Study], number: int) -> str:
+    return f"-{studies[number].slug}" if number else ""
+
+
+def _pictures(studies: list[Study], number: int) -> list[str]:
+    return figures.picture_names(_suffix(studies, number))
+
+
+def _check(texts: dict[Path, str], pictures: list[Path], command: str) -> None:
+    stale = [path for path, text in texts.items() if not path.is_file() or path.read_text() != text]
+    stale += [path for path in pictures if not path.is_file()]
+    if stale:
+        raise UserError(f"{stale[0]} is stale: {command}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        tyro.cli(main, description=__doc__)
