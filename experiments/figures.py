@@ -63,7 +63,7 @@ def metric_against(study: Study, cost: Cost, label: str) -> Figure:
         axes.plot(x, y, **marker(row), color=colour(study, row))
         bars.append((x, low, x, high))
         if len(row.runs) > 1:
-            values = [run.testing.balanced_au_fa_fr for run in row.runs]
+            values = [_shown(run.testing.auroc_error, axes) for run in row.runs]
             axes.plot([x] * len(values), values, ".", color=colour(study, row), alpha=0.4, markersize=4)
         if row is study.base:
             axes.plot(x, y, "o", markersize=2 * RING_RADIUS, markerfacecolor="none", markeredgecolor="black")
@@ -139,10 +139,10 @@ def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
 
 
 def _error_limits(study: Study) -> tuple[float, float]:
-    errors = [row.error() for row in study.rows]
-    low = min((error.estimate for error in errors if error.estimate > 0), default=1e-6)
-    high = max([error.high for error in errors] + [study.tolerated_error, low])
-    return BALANCED * low / 3, BALANCED * high * 1.6
+    single = [run.testing.auroc_error for run in study.runs]
+    low = min((error for error in single if error > 0), default=1e-6)
+    high = max([*single, *(row.error().high for row in study.rows), study.tolerated_error, low])
+    return BALANCED * low / 2.5, BALANCED * high * 1.6
 
 
 def _shown(error: float, axes: Axes) -> float:
@@ -159,6 +159,8 @@ def _metric(row: Row, axes: Axes) -> tuple[float, float, float]:
 def _legend(figure: Figure, study: Study) -> None:
     formats = {row.number_format: row for row in study.rows}
     handles = [Line2D([], [], color="0.3", **marker(row), label=name) for name, row in formats.items()]
+    if len(study.runs) > len(study.rows):
+        handles.append(Line2D([], [], linestyle="none", marker=".", markersize=4, color="0.3", label="single runs"))
     if len(families(study)) <= len(COLOURS) + 1:
         handles.append(Line2D([], [], linestyle="none", label="one colour: the same trained weights"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)

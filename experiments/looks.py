@@ -27,7 +27,8 @@ def log_ticks(axis: Axis, formatter: Formatter) -> None:
 
 def scientific(value: float, _: int) -> str:
     """Such as 5e-4, for ticks."""
-    return f"{value:.0e}".replace("e-0", "e-")
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
 def families(study: Study) -> list[str]:

@@ -1,0 +1,207 @@
+"""Streams two tracks of running speech with the keyword between them, and draws the keyword's probability over time."""
+
+import json
+import os
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import tyro
+from jaxtyping import Float, Float32, Int16
+
+from experiments.stream_plot import StreamResult, plot_stream
+from kws_jax.array_types import Params
+from kws_jax.checkpoint import CONFIG_FILE, config_from_json, read_about, restore
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.cost import macs_per_clip
+from kws_jax.data import FULL_SCALE, SUFFIXES, read_audio, to_float
+from kws_jax.errors import UserError, one_line_errors
+from kws_jax.model import fold_batch_norm
+from kws_jax.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
+from kws_jax.streaming import StreamingKws
+from kws_jax.synthetic import generate_demo_tracks
+
+__all__ = ["Glued", "find_checkpoint", "glue", "main", "stream"]
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = (ROOT / "checkpoints", ROOT / "results" / "checkpoints")
+CHUNK = SAMPLE_RATE // 10  # samples pushed at a time, as a microphone would
+DEFAULT_THRESHOLD = 0.5
+LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
+TRACK_SECONDS = (10, 20)
+
+
+@dataclass(frozen=True)
+class Glued:
+    """One recording made of three.
+
+    Attributes:
+        pcm: What is streamed, and written as a WAV file.
+        start: First sample of the keyword's clip.
+        end: First sample after it.
+        gains: Of the three parts.
+    """
+
+    pcm: Int16[np.ndarray, "samples"]
+    start: int
+    end: int
+    gains: tuple[float, float, float]
+
+
+def main(
+    out: Path,
+    checkpoint: Path | None = None,
+    results: Path | None = None,
+    before: Path | None = None,
+    keyword_clip: Path | None = None,
+    after: Path | None = None,
+    data: Path | None = None,
+    keyword: str | None = None,
+    threshold: float | None = None,
+) -> None:
+    """Draws the demo; what is not named comes from the data folder, or is spoken by synthetic voices.
+
+    Args:
+        out: Picture to write; JSON of times and probabilities and the glued WAV file get its name too.
+        checkpoint: Folder of a Flax checkpoint.
+        results: Output folder of experiments.run to take the smallest checkpoint from; without it, a shipped one.
+        before: Recording before the keyword.
+        keyword_clip: Recording of the keyword.
+        after: Recording after the keyword.
+        data: Folder laid out as Speech Commands: the keyword by a testing speaker, and two recordings of 10 to 20 s
+            from the folder librispeech beside it, if there are any.
+        keyword: The word to spot; by default what the checkpoint says.
+        threshold: Probability from which on the keyword is heard; by default what the checkpoint says, else 0.5.
+    """
+    folder = checkpoint or find_checkpoint((results / "checkpoints",) if results else SHIPPED, keyword)
+    config, params, about = _load(folder)
+    keyword = keyword or about.get("keyword")
+    if threshold is None:
+        threshold = float(about.get("threshold", DEFAULT_THRESHOLD))
+    if not 0 <= threshold <= 1:
+        raise UserError(f"the threshold {threshold} is no probability")
+    files = _choose_files((before, keyword_clip, after), data, keyword)
+    glued = glue(*(_read(file) for file in files))
+    times, probabilities = stream(params, config, to_float(glued.pcm))
+    result = StreamResult(
+        keyword=keyword or files[1].stem,
+        threshold=threshold,
+        start=glued.start / SAMPLE_RATE,
+        end=glued.end / SAMPLE_RATE,
+        warm_up=float(config.step_end(config.max_window_length - 1)) / SAMPLE_RATE,
+        times=times,
+        probabilities=probabilities,
+    )
+    _write(out, glued, result, files, config)
+
+
+def glue(before: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"], after: Float32[np.ndarray, "_"]) -> Glued:
+    """Joins three recordings, with one gain for each track that is over 12 dB louder or softer than the keyword.
+
+    Recordings that are nearer in level, as real ones mostly are, stay as they are; a gain changes nothing but level,
+    stops where the track would clip, and the keyword never gets one.
+    """
+    gains = (_gain(before, keyword), 1.0, _gain(after, keyword))
+    parts = [gain * part for gain, part in zip(gains, (before, keyword, after), strict=True)]
+    pcm = np.clip(np.rint(np.concatenate(parts) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return Glued(pcm, len(before), len(before) + len(keyword), gains)
+
+
+def _gain(track: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"]) -> float:
+    levels = [float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) for samples in (track, keyword)]
+    if min(levels) == 0 or 1 / LEVEL_RANGE <= levels[0] / levels[1] <= LEVEL_RANGE:
+        return 1.0
+    nearest = levels[1] * (LEVEL_RANGE if levels[0] > levels[1] else 1 / LEVEL_RANGE)
+    return min(nearest / levels[0], 1 / float(np.abs(track).max()))
+
+
+def stream(
+    params: Params, config: CrnnConfig, waveform: Float32[np.ndarray, "samples"]
+) -> tuple[Float[np.ndarray, "steps"], Float[np.ndarray, "steps"]]:
+    """Times in seconds and probabilities of the keyword, from a waveform pushed chunk by chunk."""
+    kws = StreamingKws(params, config)
+    pieces = [kws.push(waveform[start : start + CHUNK]) for start in range(0, len(waveform), CHUNK)]
+    times, probabilities = zip(*pieces, kws.flush(), strict=True)
+    return np.concatenate(times), np.concatenate(probabilities)
+
+
+def _load(folder: Path) -> tuple[CrnnConfig, Params, dict[str, Any]]:
+    config, variables = fold_batch_norm(*restore(folder))
+    return config, variables["params"], read_about(folder)
+
+
+def find_checkpoint(folders: tuple[Path, ...], keyword: str | None) -> Path:
+    """The checkpoint with the least work, of those that spot the keyword if there is one."""
+    files = sorted(path for folder in folders for path in folder.rglob(CONFIG_FILE))
+    found = [path.parent for path in files if keyword in (None, read_about(path.parent).get("keyword"))]
+    if not found:
+        what = f"of {keyword!r}" if keyword else "there"
+        raise UserError(f"no checkpoint {what} in {folders[0]}: name one with --checkpoint FOLDER")
+    return min(found, key=_work)
+
+
+def _work(folder: Path) -> int:
+    return macs_per_clip(config_from_json((folder / CONFIG_FILE).read_text())).total
+
+
+def _choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: str | None) -> list[Path]:
+    if None not in given:
+        return [file for file in given if file]
+    if keyword is None:
+        raise UserError("the checkpoint does not say its keyword: --keyword WORD, or name all three recordings")
+    real: list[Path | None] = _real_files(data, keyword) if data else [None, None, None]
+    chosen = [own or found for own, found in zip(given, real, strict=True)]
+    if None in chosen:
+        cache = Path(os.environ.get("KWS_CACHE") or "~/.cache/kws-jax").expanduser()
+        folder = generate_demo_tracks(cache / f"demo-{keyword}", keyword)
+        names = ("before.wav", "keyword.wav", "after.wav")
+        return [file or folder / name for file, name in zip(chosen, names, strict=True)]
+    return [file for file in chosen if file]
+
+
+def _real_files(data: Path, keyword: str) -> list[Path | None]:
+    """A clip of the keyword by a testing speaker, between recordings of running speech where there are two."""
+    clips = [path for path in sorted((data / keyword).glob("*")) if path.suffix in SUFFIXES and _is_testing(path)]
+    if not clips:
+        raise UserError(f"no clip of {keyword!r} by a testing speaker in {data}: name one with --keyword-clip")
+    speech = (path for path in sorted((data.resolve().parent / "librispeech").glob("*")) if path.suffix in SUFFIXES)
+    tracks = list(islice((path for path in speech if TRACK_SECONDS[0] <= _seconds(path) <= TRACK_SECONDS[1]), 2))
+    return [tracks[0], clips[0], tracks[1]] if len(tracks) == 2 else [None, clips[0], None]
+
+
+def _is_testing(clip: Path) -> bool:
+    percentage = speaker_percentage(clip.stem.split("_nohash_")[0])
+    return VALIDATION_PERCENTAGE <= percentage < VALIDATION_PERCENTAGE + TESTING_PERCENTAGE
+
+
+def _read(file: Path) -> Float32[np.ndarray, "_"]:
+    try:
+        return read_audio(file)
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def _seconds(file: Path) -> float:
+    try:
+        return soundfile.info(file).duration
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{file} cannot be read: {error}") from error
+
+
+def _write(out: Path, glued: Glued, result: StreamResult, files: list[Path], config: CrnnConfig) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    wav, text = out.with_suffix(".wav"), out.with_suffix(".json")
+    soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
+    record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
+    text.write_text(json.dumps(record, indent=1) + "\n")
+    plot_stream(result, to_float(glued.pcm), config.frontend).savefig(out, metadata={"Software": None})
+    print(result.describe())
+    print("\n".join(str(path) for path in (out, text, wav)))
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        tyro.cli(main, description=__doc__)
