@@ -18,6 +18,7 @@ from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
 from kws_jax.losses import cross_entropy
 from kws_jax.model import Crnn, fold_batch_norm, init_variables
 from torch_ref.model import CRNN
+from torch_ref.threads import single_thread
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -110,6 +111,7 @@ def test_gradients_agree(config: CrnnConfig):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=GRADIENT), ours, theirs)
 
 
+@single_thread()
 def test_fifty_steps_of_training_agree():
     torch.manual_seed(0)
     config = replace(BASE, gru_dropout=0.0)

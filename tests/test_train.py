@@ -1,0 +1,190 @@
+"""Training on a toy corpus that seconds suffice to learn."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models import TOY, noise
+from tolerances import SAME_FRAMEWORK
+
+from kws_jax import train as training
+from kws_jax.augment import Augmentation
+from kws_jax.config import FrontendConfig
+from kws_jax.errors import UserError
+from kws_jax.frontend import log_compress, log_mel, mel_power
+from kws_jax.losses import cross_entropy, dark_knowledge
+from kws_jax.model import Crnn, init_variables
+from kws_jax.train import Corpus, Recipe, train
+
+CONFIG = replace(TOY, batch_norm=True, gru_layers=1, gru_hidden=8)
+EPOCHS = 25
+CLIPS, FRAMES, MELS = 68, 24, 12
+GENTLE = Augmentation(max_shift=2, snr=(10.0, 30.0), max_masked_mels=2, max_masked_frames=4)
+RECIPE = Recipe(epochs=EPOCHS, batch_size=16, peak_learning_rate=2e-2, augmentation=GENTLE)
+
+
+def _corpus() -> Corpus:
+    """The keyword is a tone that rises through the mels; the rest is a tone that falls."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(CLIPS) % 2
+    power = rng.exponential(1.0, (CLIPS, FRAMES, MELS))
+    for clip, label in zip(power, labels, strict=True):
+        for t in range(FRAMES):
+            clip[t, t // 2 if label else MELS - 1 - t // 2] += 30.0
+    return Corpus(power.astype(np.float32), labels, rng.exponential(1.0, (50, MELS)).astype(np.float32))
+
+
+def _draw(epoch: int) -> np.ndarray:
+    return np.random.default_rng(epoch).permutation(CLIPS)
+
+
+CORPUS = _corpus()
+
+
+@pytest.fixture(scope="module")
+def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("logs") / "new" / "log.jsonl"
+
+
+@pytest.fixture(scope="module")
+def trained(log_path: Path) -> dict:
+    return train(CONFIG, RECIPE, CORPUS, _draw, seed=0, log_path=log_path)
+
+
+def _equal(first: dict, second: dict) -> bool:
+    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), first, second))
+
+
+def test_what_is_learnt_is_right(trained: dict):
+    logits, _ = jax.jit(Crnn(CONFIG).apply)(trained, log_compress(CONFIG.frontend, jnp.asarray(CORPUS.power)))
+    assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.95
+    before = init_variables(jax.random.key(0), CONFIG)["batch_stats"]
+    assert not _equal(trained["batch_stats"], before), "the statistics of the batches are kept"
+
+
+def test_the_log(trained: dict, log_path: Path):
+    lines = [json.loads(line) for line in log_path.read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(EPOCHS))
+    assert [line["step"] for line in lines] == [4 * (epoch + 1) for epoch in range(EPOCHS)], (
+        "4 batches of 16, and 4 clips"
+    )
+    assert all(set(line) == {"step", "epoch", "loss", "seconds", "clips_per_second"} for line in lines)
+    assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
+    for last, line in zip([{"seconds": 0.0}, *lines], lines, strict=False):
+        assert line["clips_per_second"] == pytest.approx(64 / (line["seconds"] - last["seconds"]))
+
+
+def test_the_seed_decides(trained: dict):
+    assert _equal(trained, train(CONFIG, RECIPE, CORPUS, _draw, seed=0))
+    assert not _equal(trained, train(CONFIG, replace(RECIPE, epochs=1), CORPUS, _draw, seed=1))
+
+
+def test_what_is_not_finite_stops_the_training(tmp_path: Path):
+    spoiled = CORPUS.power.copy()
+    spoiled[:5, 0, 0] = np.nan
+    with pytest.raises(RuntimeError, match="epoch 0: the loss or a weight is not finite"):
+        train(CONFIG, RECIPE, CORPUS._replace(power=spoiled), _draw, 0, log_path=tmp_path / "log.jsonl")
+    assert not (tmp_path / "log.jsonl").exists()
+
+
+def test_misuse_is_named():
+    with pytest.raises(UserError, match="an epoch of 68 clips is less than a batch of 128"):
+        train(CONFIG, Recipe(), CORPUS, _draw, 0)
+    with pytest.raises(ValueError, match=r"teacher_weight is 0\.5, but there is no teacher"):
+        train(CONFIG, replace(RECIPE, teacher_weight=0.5), CORPUS, _draw, 0)
+    with pytest.raises(IndexError, match="epoch 0 draws clips 5 to 68 of 68"):
+        train(CONFIG, RECIPE, CORPUS, lambda _: np.arange(5, CLIPS + 1), 0)
+
+
+def test_the_teachers_share_of_the_loss():
+    variables, key = init_variables(jax.random.key(0), TOY), jax.random.key(1)
+    clips = log_compress(TOY.frontend, jnp.asarray(CORPUS.power[:6]))
+    teacher = jnp.asarray(np.random.default_rng(0).normal(0, 2, (6, 2)), jnp.float32)
+    weights = [0.0, 0.3, 1.0]
+
+    @jax.jit
+    def losses(labels: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        logits, _ = Crnn(TOY).apply(variables, clips, training=True, rngs={"dropout": key})
+        recipes = [Recipe(teacher_weight=weight, temperature=2.0) for weight in weights]
+        return logits, [
+            training.loss_function(variables, TOY, recipe, clips, labels, teacher, key)[0] for recipe in recipes
+        ]
+
+    labels = jnp.asarray(CORPUS.labels[:6])
+    logits, mixed = losses(labels)
+    hard, soft = float(cross_entropy(logits, labels)), float(dark_knowledge(logits, teacher, 2.0))
+    assert mixed == pytest.approx([(1 - weight) * hard + weight * soft for weight in weights], abs=SAME_FRAMEWORK)
+    _, swapped = losses(1 - labels)
+    assert [a == b for a, b in zip(mixed, swapped, strict=True)] == [False, False, True]
+
+
+def test_the_teacher_hears_what_the_student_hears():
+    """A student without dropout that is its own teacher has nothing to learn, whatever the augmentation does."""
+    config, recipe = replace(TOY, gru_layers=1), replace(RECIPE, teacher_weight=1.0)
+    variables, transformation = init_variables(jax.random.key(0), config), training.optimizer(recipe, 10)
+    state = training.TrainState(variables, transformation.init(variables["params"]), jax.random.key(1))
+    corpus, heard = jax.tree.map(jnp.asarray, CORPUS), []
+
+    def teacher(log_mel: jax.Array) -> jax.Array:
+        jax.debug.callback(heard.append, log_mel)
+        return Crnn(config).apply(variables, log_mel)[0]
+
+    step = jax.jit(training.train_step, static_argnames=("config", "recipe", "transformation", "teacher"))
+    _, loss = step(state, corpus, jnp.arange(16), config, recipe, transformation, teacher)
+    assert abs(float(loss)) < SAME_FRAMEWORK
+    jax.effects_barrier()
+    assert (heard[0] != log_compress(config.frontend, corpus.power[:16])).mean() > 0.5, "the clips were augmented"
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 512])
+def test_cached_mel_power_is_the_front_ends(batch_size: int):
+    config = FrontendConfig(window_length=64, hop_length=32, num_mels=6)
+    waveforms = (noise(0, 7, 500) * 32768).astype(np.int16)
+    cached = training.cached_mel_power(config, waveforms, batch_size)
+    floats = jnp.asarray(waveforms / 32768, jnp.float32)
+    assert cached.dtype == np.float32
+    np.testing.assert_allclose(cached, mel_power(config, floats), rtol=SAME_FRAMEWORK, atol=SAME_FRAMEWORK)
+    np.testing.assert_allclose(
+        log_compress(config, jnp.asarray(cached)), log_mel(config, floats), atol=10 * SAME_FRAMEWORK
+    )
+
+
+def _updates(recipe: Recipe, num_steps: int, gradients: list[float], weight: float = 0.0) -> np.ndarray:
+    """What the optimizer adds to one weight, held still, at each step."""
+    transformation = training.optimizer(recipe, num_steps)
+    state, updates = transformation.init(jnp.float32(weight)), []
+    step = jax.jit(transformation.update)
+    for gradient in gradients:
+        update, state = step(jnp.float32(gradient), state, jnp.float32(weight))
+        updates.append(float(update))
+    return np.array(updates)
+
+
+def _one_cycle(step: int, num_steps: int, peak: float) -> float:
+    """Cosine from peak / 25 up to the peak at 30 % of the steps, and down to a 10,000th of the start."""
+    top = int(0.3 * num_steps)
+    low, share = (peak / 25, 1 - step / top) if step < top else (peak / 25e4, (step - top) / (num_steps - top))
+    return low + (peak - low) * (1 + np.cos(np.pi * share)) / 2
+
+
+def test_the_learning_rate_rises_once_and_falls():
+    # Adam's step under a constant gradient is the learning rate.
+    rates = -_updates(Recipe(peak_learning_rate=1e-2, weight_decay=0.0), 50, [1.0] * 50)
+    np.testing.assert_allclose(rates, [_one_cycle(step, 50, 1e-2) for step in range(50)], atol=SAME_FRAMEWORK)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_the_shortest_trainings_have_a_learning_rate(num_steps: int):
+    assert np.isfinite(_updates(Recipe(), num_steps, [1.0] * num_steps)).all()
+
+
+def test_long_gradients_are_cut_and_weights_decay_by_themselves():
+    recipe = Recipe(weight_decay=0.1)
+    np.testing.assert_array_equal(_updates(recipe, 50, [1e3, 1.0]), _updates(recipe, 50, [5.0, 1.0]))
+    assert (_updates(recipe, 50, [4.0, 1.0]) != _updates(recipe, 50, [5.0, 1.0])).any()
+    decay = _updates(recipe, 50, [0.0] * 5, weight=2.0)
+    np.testing.assert_allclose(decay, [-0.1 * 2 * _one_cycle(step, 50, 5e-3) for step in range(5)], atol=SAME_FRAMEWORK)
