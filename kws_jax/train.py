@@ -176,6 +176,7 @@ def train(
     Raises:
         UserError: If an epoch has fewer clips than a batch.
         ValueError: If the recipe asks for a teacher and there is none.
+        IndexError: If an index is none of the corpus; on a device it would silently become the last clip.
         RuntimeError: If the loss or a weight is no longer finite.
     """
     if recipe.teacher_weight and teacher is None:
@@ -202,6 +203,10 @@ def train(
         log_path.parent.mkdir(parents=True, exist_ok=True)
     for number in (progress := tqdm(range(recipe.epochs), desc="student", unit="epoch")):
         batches = draw(number)[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
+        if batches.min() < 0 or batches.max() >= corpus.labels.shape[0]:
+            raise IndexError(
+                f"epoch {number} draws clips {batches.min()} to {batches.max()} of {corpus.labels.shape[0]}"
+            )
         start = time.perf_counter()
         state, losses = epoch(state, corpus, jnp.asarray(batches))
         loss = float(losses.mean())
