@@ -79,8 +79,8 @@ class FrontendState(NamedTuple):
 
 
 def context_length(config: FrontendConfig) -> int:
-    """Samples before a block that the block's first new frame reaches back to (360 by default)."""
-    return config.padding + (config.right_frames - 1) * config.hop_length
+    """Samples before a block that coming frames, or the mirrored right edge, reach back to (360 by default)."""
+    return config.padding + max(1, (config.right_frames - 1) * config.hop_length)
 
 
 def init_state(config: FrontendConfig, batch_size: int) -> FrontendState:
@@ -103,7 +103,7 @@ def step(
     """
     num_frames = samples.shape[1] // config.hop_length
     known = jnp.concatenate([_left_context(config, state, samples), samples], axis=1)
-    frames = log_compress(config, _frames_to_power(config, known, num_frames))
+    frames = log_compress(config, _frames_to_power(config, known[:, _unframed(config) :], num_frames))
     return FrontendState(known[:, known.shape[1] - state.samples.shape[1] :], state.blocks + 1), frames
 
 
@@ -119,8 +119,8 @@ def flush(
         tail_length: Samples of the tail that exist, in [0, block).
 
     Returns:
-        The block / hop_length - 1 + right_frames frames that follow the last step's, and the number of frames that
-        the whole stream has; frames from there on are undefined.
+        The block / hop_length - 1 + right_frames frames that follow the last step's, and how many of them exist; the
+        others are undefined. A stream too short to be mirrored (padding + 1 samples are needed) has none.
     """
     block_size = tail.shape[1]
     known = jnp.concatenate([_left_context(config, state, tail), tail], axis=1)
@@ -128,9 +128,16 @@ def flush(
     position = jnp.arange(known.shape[1] + config.padding)
     mirrored = jnp.where(position < end, position, 2 * (end - 1) - position)
     num_frames = block_size // config.hop_length - 1 + config.right_frames
-    frames = log_compress(config, _frames_to_power(config, known[:, jnp.maximum(mirrored, 0)], num_frames))
-    num_samples = state.blocks * block_size + tail_length
-    return frames, jnp.where(num_samples > config.padding, 1 + num_samples // config.hop_length, 0)
+    edged = known[:, jnp.maximum(mirrored, 0)[_unframed(config) :]]
+    frames = log_compress(config, _frames_to_power(config, edged, num_frames))
+    # Counted from the last step on, as samples from the start of the stream overflow 32 bits after 37 hours.
+    is_heard = (state.blocks > 0) | (tail_length > config.padding)
+    return frames, jnp.where(is_heard, config.right_frames + tail_length // config.hop_length, 0)
+
+
+def _unframed(config: FrontendConfig) -> int:
+    """Samples of the context before the next frame's left edge: one where the mirrored right edge alone needs it."""
+    return context_length(config) - config.padding - (config.right_frames - 1) * config.hop_length
 
 
 def _left_context(config: FrontendConfig, state: FrontendState, block: Waveform) -> Float[Array, "batch context"]:

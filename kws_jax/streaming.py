@@ -19,8 +19,9 @@ from scipy.special import softmax
 
 from kws_jax import frontend
 from kws_jax.array_types import LogMel, Params, Waveform
-from kws_jax.config import CrnnConfig
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.model import Crnn, zero_hidden
+from kws_jax.samples import checked_samples
 
 
 class StreamState(NamedTuple):
@@ -56,7 +57,7 @@ def init_state(config: CrnnConfig, batch_size: int) -> StreamState:
         frames=jnp.zeros((batch_size, kept_frames, config.frontend.num_mels)),
         hidden=zero_hidden(config, batch_size),
         outputs=jnp.zeros((batch_size, window, config.gru_hidden)),
-        energies=jnp.full((batch_size, window), -jnp.inf),
+        energies=jnp.full((batch_size, window), -jnp.inf, jnp.float32),
     )
 
 
@@ -107,13 +108,12 @@ def flush(
         tail = jnp.zeros((state.energies.shape[0], config.block_size))
     new_frames, num_frames = frontend.flush(config.frontend, state.frontend, tail, jnp.asarray(tail_length))
     frames = jnp.concatenate([state.frames, new_frames], axis=1)
-    num_steps = (num_frames - config.kernel_frames) // config.stride_frames + 1
+    num_frames += state.frames.shape[1]
     logits = []
     for index in range(config.num_steps(frames.shape[1])):
-        number = state.frontend.blocks - config.warmup_blocks + index
-        first = index * config.stride_frames
-        patch = frames[:, first : first + config.kernel_frames]
-        state, step_logits = _advance(params, config, state, patch, (number >= 0) & (number < num_steps))
+        first, end = index * config.stride_frames, index * config.stride_frames + config.kernel_frames
+        is_step = (state.frontend.blocks + index >= config.warmup_blocks) & (end <= num_frames)
+        state, step_logits = _advance(params, config, state, frames[:, first:end], is_step)
         logits.append(step_logits)
     return jnp.stack(logits, axis=1)
 
@@ -151,6 +151,8 @@ _compiled_flush = jax.jit(flush, static_argnames="config")
 class StreamingKws:
     """One stream that takes chunks of any length: a thin shell around `step` and `flush`.
 
+    An error leaves the stream as it was before the call.
+
     Example:
         >>> stream = StreamingKws(params, config)
         >>> times, probabilities = stream.push(chunk)
@@ -174,37 +176,51 @@ class StreamingKws:
         """Forgets everything heard so far."""
         self._state = init_state(self.config, 1)
         self._pending = np.zeros(0, np.float32)
-        self._steps = 0
+        self._blocks = 0
 
-    def push(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def push(self, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
         """Takes in the next samples and yields the steps they complete.
 
         Args:
-            samples: Any number of samples at 16 kHz in [-1, 1], also none.
+            samples: Any number of samples in [-1, 1], also none.
+            sample_rate: Of the samples, in Hz; it must be the model's.
 
         Returns:
             Times in seconds from the start of the stream (the end of each step's receptive field), and the keyword's
             probability at each.
+
+        Raises:
+            TypeError: If the samples are no floats.
+            ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
         """
-        self._pending = np.concatenate([self._pending, np.asarray(samples, np.float32)])
-        logits = []
-        while self._pending.shape[0] >= self.config.block_size:
-            block, self._pending = np.split(self._pending, [self.config.block_size])
-            self._state, step_logits = _compiled_step(self.params, self.config, self._state, block[None])
-            logits.append(step_logits)
-        return self._yield(np.concatenate(logits)) if logits else self._yield(np.zeros((0, 2)))
+        samples = checked_samples(samples, sample_rate, self.config.frontend.sample_rate)
+        heard = np.concatenate([self._pending, samples])
+        block_size, state, logits = self.config.block_size, self._state, []
+        num_blocks = len(heard) // block_size
+        for block in heard[: num_blocks * block_size].reshape(num_blocks, 1, block_size):
+            state, step_logits = _compiled_step(self.params, self.config, state, block)
+            logits.append(step_logits[0])
+        self._state, self._pending = state, heard[num_blocks * block_size :].copy()
+        self._blocks += num_blocks
+        return self._yield(logits, self._blocks - num_blocks, self._blocks - self.config.warmup_blocks)
 
     def flush(self) -> tuple[np.ndarray, np.ndarray]:
         """Ends the stream: yields the steps that need its right edge, and resets."""
-        tail = np.pad(self._pending, (0, self.config.block_size - self._pending.shape[0]))
-        logits = _compiled_flush(self.params, self.config, self._state, tail[None], self._pending.shape[0])
-        ended = self._yield(np.asarray(logits[0]))
+        config, tail_length = self.config, len(self._pending)
+        tail = np.pad(self._pending, (0, config.block_size - tail_length))[None]
+        logits = _compiled_flush(self.params, config, self._state, tail, tail_length)
+        num_samples = self._blocks * config.block_size + tail_length
+        num_frames = config.frontend.num_frames(num_samples) if num_samples > config.frontend.padding else 0
+        ended = self._yield(np.asarray(logits[0]), self._blocks, config.num_steps(num_frames))
         self.reset()
         return ended
 
-    def _yield(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits = logits[~np.isnan(logits[:, 0])]
-        numbers = np.arange(self._steps, self._steps + logits.shape[0])
-        self._steps += logits.shape[0]
-        times = self.config.step_end(numbers) / self.config.frontend.sample_rate
-        return times, np.asarray(softmax(logits, axis=1))[:, 1]
+    def _yield(
+        self, logits: np.ndarray | list[Array], first_block: int, num_steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Times and probabilities of the steps up to `num_steps` among the logits of blocks from `first_block` on."""
+        numbers = np.arange(len(logits)) + first_block - self.config.warmup_blocks
+        is_step = (numbers >= 0) & (numbers < num_steps)
+        rows = np.asarray(logits, np.float32).reshape(-1, self.config.num_classes)[is_step]
+        times = self.config.step_end(numbers[is_step]) / self.config.frontend.sample_rate
+        return times, softmax(rows, axis=1)[:, 1]

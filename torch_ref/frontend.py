@@ -14,9 +14,13 @@ class MelPower(nn.Module):
     """Mel power spectrogram: centred frames with reflected edges, power 2, HTK mel bands without normalisation.
 
     Frame k is centred on sample k * hop_length, so a clip of N samples has 1 + N // hop_length frames.
+
+    Args:
+        config: Names the front end's sizes.
+        center: False for a waveform whose edges are mirrored already: frame k then starts at sample k * hop_length.
     """
 
-    def __init__(self, config: TaskConfig) -> None:
+    def __init__(self, config: TaskConfig, center: bool = True) -> None:
         super().__init__()
         self.config = config
         self.mel_spectrogram = torchaudio.transforms.MelSpectrogram(
@@ -25,6 +29,8 @@ class MelPower(nn.Module):
             win_length=config.n_fft,
             hop_length=config.hop_length,
             n_mels=config.n_mels,
+            center=center,
+            center=center,
         )
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
