@@ -30,7 +30,6 @@ class MelPower(nn.Module):
             hop_length=config.hop_length,
             n_mels=config.n_mels,
             center=center,
-            center=center,
         )
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
