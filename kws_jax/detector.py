@@ -243,6 +243,6 @@ class Detector:
         found = []
         for time, probability in zip(times, probabilities.astype(np.float32)[:, None], strict=True):
             self._state, is_detection = _compiled_step(self.config, self._state, probability)
-            if is_detection[0]:
+            if is_detection.item():
                 found.append(Detection(float(time), float(_mean(self._state.recent[0]))))
         return found
