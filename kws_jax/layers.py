@@ -100,3 +100,16 @@ def attend(outputs: Sequence, energies: AttentionWeights) -> tuple[Float[Array, 
     """Softmax of the energies over the steps, and the outputs' mean under it. An energy of -inf leaves a step out."""
     weights = nn.softmax(energies, axis=1)
     return jnp.einsum("bs,bsh->bh", weights, outputs), weights
+
+
+def attend_trailing(
+    outputs: Sequence, energies: AttentionWeights, window_length: int
+) -> Float[Array, "batch steps hidden"]:
+    """`attend` at every step over the steps up to it, `window_length` at most: a stream's attention, all at once.
+
+    Costs steps x steps; meant for training on sequences of seconds.
+    """
+    age = jnp.arange(outputs.shape[1])[:, None] - jnp.arange(outputs.shape[1])
+    in_window = (age >= 0) & (age < window_length)
+    weights = nn.softmax(jnp.where(in_window, energies[:, None, :], -jnp.inf), axis=2)
+    return jnp.einsum("bts,bsh->bth", weights, outputs)

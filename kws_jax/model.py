@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from kws_jax.array_types import AttentionWeights, Key, Logits, LogMel, Params, Sequence, Waveform
 from kws_jax.config import CrnnConfig
 from kws_jax.frontend import log_mel
-from kws_jax.layers import AttentionEnergy, Gru, attend
+from kws_jax.layers import AttentionEnergy, Gru, attend, attend_trailing
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -64,6 +64,12 @@ class Crnn(nn.Module):
         """Logits of the attention's weighted mean, and the attention weights."""
         context, weights = attend(outputs, energies)
         return self.classifier(context), weights
+
+    def every_step(self, log_mel: LogMel, training: bool = False) -> Float[Array, "batch steps classes"]:
+        """Logits of every step of whole tracks, attending over the trailing window, from a hidden state of zero."""
+        features = self.convolve(log_mel, training)
+        outputs, energies, _ = self.recur(features, zero_hidden(self.config, log_mel.shape[0]), training)
+        return self.classifier(attend_trailing(outputs, energies, self.config.max_window_length))
 
     def __call__(self, log_mel: LogMel, training: bool = False) -> tuple[Logits, AttentionWeights]:
         """Logits and attention weights of whole clips, from a hidden state of zero."""

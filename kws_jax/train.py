@@ -21,6 +21,7 @@ from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, mel_power
 from kws_jax.losses import cross_entropy, dark_knowledge
 from kws_jax.model import Crnn, init_variables
+from kws_jax.sequences import glue, sequence_loss
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Recipe:
         teacher_weight: Share of dark knowledge in the loss, in [0, 1]; the rest is cross-entropy.
         temperature: Of the dark knowledge.
         augmentation: Ranges of the random augmentations; None trains on the clips as they are.
+        clips_per_sequence: Above 1, clips are glued into sequences of so many that one GRU state runs through, and
+            every step is judged (see `kws_jax.sequences`); for hard labels only.
     """
 
     epochs: int = 60
@@ -44,6 +47,7 @@ class Recipe:
     teacher_weight: float = 0.0
     temperature: float = 3.0
     augmentation: Augmentation | None = field(default_factory=Augmentation)
+    clips_per_sequence: int = 1
 
 
 class TrainState(NamedTuple):
@@ -107,6 +111,12 @@ def loss_function(
     dropout_key: Key,
 ) -> tuple[Float[Array, ""], dict[str, Params]]:
     """A step's loss, and the batch statistics it leaves behind."""
+    if recipe.clips_per_sequence > 1:
+        sequences = glue(log_mel, recipe.clips_per_sequence)
+        logits, updated = Crnn(config).apply(
+            variables, sequences, training=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}, method="every_step"
+        )
+        return sequence_loss(logits, labels, config, log_mel.shape[1] - 1), dict(updated)
     (logits, _), updated = Crnn(config).apply(
         variables, log_mel, training=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
     )
@@ -181,6 +191,8 @@ def train(
     """
     if recipe.teacher_weight and teacher is None:
         raise ValueError(f"teacher_weight is {recipe.teacher_weight}, but there is no teacher")
+    if recipe.clips_per_sequence > 1 and (recipe.teacher_weight or recipe.batch_size % recipe.clips_per_sequence):
+        raise ValueError("sequences take hard labels, and a batch size that is a whole number of sequences")
     drawn = draw(0).shape[0]
     steps = drawn // recipe.batch_size
     if steps == 0:
