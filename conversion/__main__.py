@@ -35,7 +35,7 @@ def torch_to_flax(
     Args:
         source: PyTorch file.
         target: Folder to write.
-        stride: Of the convolution (mels, time), where the file does not tell; mels are corrected by the shapes.
+        stride: Of the convolution (mels, time), where the file does not tell; mels are corrected where the shapes leave one choice.
         pool: Pooling before the convolution (mels, time), where the file does not tell.
         relu: Whether the convolution is rectified, where the file does not tell.
     """
@@ -59,7 +59,7 @@ def write_torch(source: Positional[Path], target: Positional[Path]) -> None:
 
 @app.command
 def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Path | None = None) -> None:
-    """Runs both sides on audio; exits with status 1 when they differ by more than the tolerance.
+    """Compares the weights, and runs both sides on audio; exits with status 1 when they differ.
 
     Args:
         torch_file: PyTorch side.
@@ -73,7 +73,9 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
     report = compare(to_module(config, torch_variables), variables, config, _waveform(audio, config.receptive_field))
     for name, value in asdict(report).items():
         print(f"{name:12} {value:.2e}")
-    limits = f"the limit is {TOLERANCE:.0e}, for the probability {PROBABILITY_TOLERANCE:.0e}, for the log-mel none"
+    limits = (
+        f"limits are 0 for weights, {PROBABILITY_TOLERANCE:.0e} for probability, {TOLERANCE:.0e} for all but log_mel"
+    )
     if not report.agrees:
         raise UserError(f"{torch_file} and {flax_folder} differ: {limits}")
     print(f"equal: {limits}")

@@ -62,7 +62,7 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
     Raises:
         MissingTensor: If a tensor that is needed for this is absent.
         UnexpectedTensor: If the GRU is bidirectional.
-        MisshapenTensor: If no stride over mels explains the GRU's input size.
+        MisshapenTensor: If no stride over mels, or neither the known nor a single one, explains the GRU's input size.
         UserError: If no model has such sizes.
     """
 
@@ -87,11 +87,15 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
         "attention_width": shape("attention.energy.0.weight", 2)[0],
         "num_classes": shape("classifier.weight", 2)[0],
     }
-    strides = dict.fromkeys([known.stride[0], *range(1, known.frontend.num_mels + 1)])
-    for stride_mels in strides:
-        rows = known.frontend.num_mels // known.pool[0] - kernel[0]
-        if rows >= 0 and channels * (rows // stride_mels + 1) == gru_inputs:
-            return replace(known, stride=(stride_mels, min(known.stride[1], kernel[1])), **sized)
+    rows = known.frontend.num_mels // known.pool[0] - kernel[0]
+    strides = [s for s in (known.stride[0], *range(1, rows + 2)) if channels * (rows // s + 1) == gru_inputs]
+    if strides and (strides[0] == known.stride[0] or len(strides) == 1):
+        return replace(known, stride=(strides[0], min(known.stride[1], kernel[1])), **sized)
+    if strides:
+        raise MisshapenTensor(
+            f"gru.weight_ih_l0 takes {gru_inputs} features, which a stride over mels of {strides[0]} to {strides[-1]} "
+            "makes: give the stride, and the pooling if there is any"
+        )
     raise MisshapenTensor(
         f"gru.weight_ih_l0 takes {gru_inputs} features, which {channels} channels and a kernel of {kernel[0]} mels "
         f"over {known.frontend.num_mels} mels pooled by {known.pool[0]} never make: give the pooling and the mels"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from conversion.files import from_module
 from kws_jax.config import CrnnConfig
 from kws_jax.frontend import log_compress, mel_power
 from kws_jax.model import Crnn
@@ -25,6 +26,7 @@ class ParityReport:
     """Largest absolute differences between PyTorch and JAX.
 
     Attributes:
+        weights: Between the tensors themselves; conversion is exact, so any difference is another model.
         mel_power: Of the front end before the logarithm, relative to the largest power.
         log_mel: Of the front end; near digital silence the logarithm magnifies rounding, and this is no fault.
         logits: Of the model on the same log-mel.
@@ -32,6 +34,7 @@ class ParityReport:
         probability: From samples to the keyword's probability, each side with its own front end.
     """
 
+    weights: float
     mel_power: float
     log_mel: float
     logits: float
@@ -40,8 +43,8 @@ class ParityReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing is NaN and all but the log-mel are within `TOLERANCE` and `PROBABILITY_TOLERANCE`."""
-        if not np.isfinite(astuple(self)).all():
+        """Whether nothing is NaN, weights are equal, and all but the log-mel are within the tolerances above."""
+        if not np.isfinite(astuple(self)).all() or self.weights:
             return False
         return (
             max(self.mel_power, self.logits, self.attention) <= TOLERANCE and self.probability <= PROBABILITY_TOLERANCE
@@ -74,7 +77,9 @@ def compare(model: CRNN, variables: dict[str, Any], config: CrnnConfig, waveform
     def distance(ours: jax.Array, theirs: torch.Tensor) -> float:
         return float(np.abs(np.asarray(ours) - theirs.numpy()).max())
 
+    weights = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), from_module(model, config), dict(variables))
     return ParityReport(
+        weights=max(jax.tree.leaves(weights)),
         mel_power=distance(power, torch_power.transpose(1, 2)) / max(float(power.max()), 1e-30),
         log_mel=distance(mel, torch_mel.transpose(1, 2)),
         logits=distance(logits, torch_logits),
