@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data import Corpus, read_audio, to_float
+from kws_jax.data import Corpus, read_audio, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.splits import Split, speaker_percentage
 
@@ -115,7 +115,7 @@ def build_scenes(material: Material, hours: float, minutes_per_stream: float, se
     waveforms, intervals, speakers = [], [], []
     for snr in snrs:
         track, keywords = _glue(material, decks, length, rng)
-        waveforms.append(_to_pcm(_with_noise(track, material.background, snr, rng)))
+        waveforms.append(to_pcm(_with_noise(track, material.background, snr, rng)))
         intervals.append(np.array([(start, end) for _, start, end in keywords]).reshape(-1, 2))
         speakers.append(np.array([material.speakers[index] for index, _, _ in keywords]))
     return Scenes(np.stack(waveforms), intervals, speakers, snrs)
@@ -133,7 +133,8 @@ def _glue(
     material: Material, decks: dict[str, Iterator[tuple[int, np.ndarray]]], length: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[tuple[int, float, float]]]:
     """A track without noise, and (clip index, start, end) of each keyword in it, in seconds."""
-    track, keywords, position = np.zeros(length, np.float32), [], 0
+    track, position = np.zeros(length, np.float32), 0
+    keywords: list[tuple[int, float, float]] = []
     kinds, weights = list(EVENT_WEIGHTS), np.array(list(EVENT_WEIGHTS.values()))
     while True:
         kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
@@ -174,7 +175,3 @@ def _with_noise(
     noise = np.resize(np.roll(noise, -rng.integers(noise.shape[0])), track.shape[0])
     spoken = np.square(track[track != 0], dtype=np.float64).mean()
     return track + noise * np.float32(np.sqrt(spoken / np.square(noise, dtype=np.float64).mean() / 10.0 ** (snr / 10)))
-
-
-def _to_pcm(track: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(track * 32_768), -32_768, 32_767).astype(np.int16)

@@ -35,8 +35,8 @@ class Quality:
     au_fa_fr: float
     balanced_au_fa_fr: float
     equal_error_rate: float
-    auroc_error_interval: tuple[float, float, float]
-    ratio_to_base: tuple[float, float, float]
+    auroc_error_interval: tuple[float, ...]
+    ratio_to_base: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ def read_record(path: Path) -> Record:
 
 
 def _quality(values: dict[str, Any]) -> Quality:
-    return Quality(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Quality(**fields)
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -207,5 +208,3 @@ def _device() -> str:
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     return f"{model}, {os.cpu_count()} cores"
-
-

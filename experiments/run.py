@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments.pipeline import run_setting
-from experiments.settings import BY_NAME, Setting, with_needs
+from experiments.settings import BY_NAME, SETTINGS, Setting, with_needs
 from experiments.task import Task
 from kws_jax.data import load_corpus
 from kws_jax.errors import UserError, one_line_errors
@@ -30,6 +30,7 @@ def main(
     keyword: str | None = None,
     split: Literal["official", "random"] = "official",
     seed: int = 0,
+    speech: Path | None = None,
     out: Path = Path("out"),
     quick: bool = False,
 ) -> None:
@@ -42,13 +43,16 @@ def main(
         keyword: The word to spot; "sheila" on the synthetic corpus.
         split: The data set's own, disjoint in speakers, or the homework's random 80/20.
         seed: Of the training and of a random split.
+        speech: Folder of running speech, files <speaker>-*.flac or .wav; without it, --all leaves out the settings that
+            train on it.
         out: Folder for records, logs, scores and checkpoints.
         quick: Two epochs each, to see that everything works; the numbers mean nothing.
     """
     if not settings and not all_settings:
         raise UserError(f"name settings, or say --all: {', '.join(BY_NAME)}")
-    chosen = with_needs(list(BY_NAME) if all_settings else list(settings))
-    task = make_task(data, keyword, split, seed, out)
+    everything = [setting.name for setting in SETTINGS if speech or not setting.speech_share]
+    chosen = with_needs(everything if all_settings else list(settings))
+    task = make_task(data, keyword, split, seed, speech, out)
     for number, setting in enumerate(chosen, 1):
         if task.record_path(setting.name).exists():
             print(f"[{number}/{len(chosen)}] {setting.name}: has its record")
@@ -59,7 +63,7 @@ def main(
     print(f"records: {task.out / 'records'}")
 
 
-def make_task(data: Path | None, keyword: str | None, split: str, seed: int, out: Path) -> Task:
+def make_task(data: Path | None, keyword: str | None, split: str, seed: int, speech: Path | None, out: Path) -> Task:
     """Loads the corpus and splits it.
 
     Raises:
@@ -68,15 +72,17 @@ def make_task(data: Path | None, keyword: str | None, split: str, seed: int, out
     if data is None:
         keyword = keyword or SYNTHETIC_KEYWORD
         folder = generate_corpus(out / "synthetic" / "corpus", keyword)
-        name, arguments = "synthetic", ()
+        name, arguments = "synthetic", tuple[str, ...]()
     else:
         if keyword is None:
             raise UserError("say which word to spot: --keyword WORD")
         folder, name, arguments = data, data.resolve().name, ("--data", data.as_posix())
+    if speech is not None:
+        arguments = (*arguments, "--speech", speech.as_posix())
     corpus = load_corpus(folder)
     parts = split_official(corpus) if split == "official" else split_random(corpus, seed)
     check_split(parts, corpus.labels(keyword), keyword)
-    return Task(corpus, name, arguments, keyword, parts, seed, out)
+    return Task(corpus, name, arguments, keyword, parts, seed, speech, out)
 
 
 def resolved(setting: Setting, synthetic: bool, quick: bool) -> Setting:

@@ -10,6 +10,7 @@ from torch_ref.train import SeminarRecipe
 
 NumberFormat = Literal["fp32", "fp16", "qint8"]
 BASE_NAME = "base"
+SPEECH_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Setting:
         source: Setting whose trained weights this one only stores differently.
         teacher: Setting whose model teaches this one.
         number_format: Of the weights, evaluated as such.
+        speech_share: Share of the training clips without the keyword that are seconds of running speech.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Setting:
     source: str | None = None
     teacher: str | None = None
     number_format: NumberFormat = "fp32"
+    speech_share: float = 0.0
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -92,6 +95,22 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="within 10 % of its float self; a small model has less redundancy to lose",
         source="pooled_dark",
         number_format="qint8",
+    ),
+    Setting(
+        "pooled_speech",
+        question="Do seconds of running speech among the training clips keep the pooled student quiet in a stream?",
+        expectation="far fewer false alarms on running speech, and the same quality on single words",
+        model=POOLED_13X,
+        recipe=Recipe(),
+        speech_share=SPEECH_SHARE,
+    ),
+    Setting(
+        "pooled_stream",
+        question="Is a GRU state safe to carry for minutes when training carries it from clip to clip?",
+        expectation="as good with a carried state as over sliding windows, and the same quality on single words",
+        model=POOLED_13X,
+        recipe=Recipe(clips_per_sequence=4),
+        speech_share=SPEECH_SHARE,
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

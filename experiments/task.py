@@ -26,6 +26,7 @@ class Task:
         keyword: The word to spot.
         split: Who trains, who chooses, who judges.
         seed: Of training.
+        speech: Folder of running speech that some settings train on.
         out: Output folder with records/, logs/, scores/ and checkpoints/.
     """
 
@@ -35,6 +36,7 @@ class Task:
     keyword: str
     split: Split
     seed: int
+    speech: Path | None
     out: Path
 
     @cached_property

@@ -13,12 +13,14 @@ import numpy as np
 
 from conversion.configs import to_task_config
 from conversion.files import from_module
+from experiments.continuous import read_speech
 from experiments.records import Training
 from experiments.settings import Setting
 from experiments.task import Task
 from kws_jax import train
 from kws_jax.config import CrnnConfig, FrontendConfig
-from kws_jax.data import to_float
+from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
+from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
 from kws_jax.model import Crnn, fold_batch_norm
 from kws_jax.splits import balanced_indices
@@ -58,26 +60,43 @@ def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, log_pat
 def _train_in_jax(
     setting: Setting, recipe: train.Recipe, task: Task, log_path: Path
 ) -> tuple[CrnnConfig, dict[str, Any]]:
-    training = task.split.training
-    labels = task.labels
-    frontend = setting.model.frontend
+    frontend, training = setting.model.frontend, task.split.training
+    speech = speech_clips(task.speech, setting.speech_share)
+    clips = np.concatenate([task.corpus.waveforms[training], speech])
     material = train.Corpus(
-        power=train.cached_mel_power(frontend, task.corpus.waveforms[training]),
-        labels=labels[training],
-        noise=noise_mel_power(frontend, task.corpus.background),
+        power=jnp.asarray(train.cached_mel_power(frontend, clips)),
+        labels=jnp.asarray(np.concatenate([task.labels[training], np.zeros(len(speech), np.int32)])),
+        noise=jnp.asarray(noise_mel_power(frontend, task.corpus.background)),
     )
-    position = np.zeros(labels.shape[0], np.int64)
-    position[training] = np.arange(training.shape[0])
-    variables = train.train(
-        setting.model,
-        recipe,
-        material,
-        lambda epoch: position[_draw(task, labels, epoch)],
-        task.seed,
-        teacher=load_teacher(setting.teacher, task) if setting.teacher else None,
-        log_path=log_path,
-    )
+
+    def draw(epoch: int) -> np.ndarray:
+        drawn = np.searchsorted(training, _draw(task, task.labels, epoch))
+        rng = np.random.default_rng([task.seed, epoch, 1])
+        replaced = (task.labels[training[drawn]] == 0) & (rng.random(drawn.shape[0]) < setting.speech_share)
+        return np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
+
+    teacher = load_teacher(setting.teacher, task) if setting.teacher else None
+    variables = train.train(setting.model, recipe, material, draw, task.seed, teacher, log_path)
     return fold_batch_norm(setting.model, variables)
+
+
+def speech_clips(folder: Path | None, share: float) -> np.ndarray:
+    """Seconds of the training speakers' running speech, every half second one: (clips, samples), int16.
+
+    Raises:
+        UserError: If a share of running speech is asked for and there is no folder of it.
+    """
+    if not share:
+        return np.zeros((0, CLIP_LENGTH), np.int16)
+    if folder is None:
+        raise UserError("this setting trains on running speech: give --speech a folder of <speaker>-*.flac files")
+    utterances = read_speech(folder, "training")
+    seconds = [
+        utterance[start : start + CLIP_LENGTH]
+        for utterance in utterances
+        for start in range(0, len(utterance) - CLIP_LENGTH + 1, CLIP_LENGTH // 2)
+    ]
+    return to_pcm(np.stack(seconds))
 
 
 def _draw(task: Task, labels: np.ndarray, epoch: int) -> np.ndarray:

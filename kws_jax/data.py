@@ -22,7 +22,7 @@ from tqdm import tqdm
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
 
-__all__ = ["CLIP_LENGTH", "Corpus", "load_corpus", "read_audio", "to_float"]
+__all__ = ["CLIP_LENGTH", "Corpus", "load_corpus", "read_audio", "to_float", "to_pcm"]
 
 CLIP_LENGTH = SAMPLE_RATE  # samples: every clip is cut or padded to 1 s
 SUFFIXES = (".wav", ".flac")
@@ -72,6 +72,11 @@ class Corpus:
 def to_float(waveforms: Int16[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axes"]:
     """PCM as amplitudes in [-1, 1): divided by 32,768, which is exact in float32."""
     return waveforms.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def to_pcm(waveforms: Float32[np.ndarray, "*axes"]) -> Int16[np.ndarray, "*axes"]:
+    """Amplitudes as 16-bit PCM, rounded and clipped: the inverse of `to_float`."""
+    return np.clip(np.rint(waveforms * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
 
 
 def read_audio(path: str | Path, max_seconds: float | None = None) -> Float32[np.ndarray, "samples"]:
@@ -189,7 +194,7 @@ def _read_clip(path: Path) -> Int16[np.ndarray, "samples"] | str:
         samples = read_audio(path, max_seconds=2 * CLIP_LENGTH / SAMPLE_RATE)[:CLIP_LENGTH]
     except (OSError, ValueError, soundfile.SoundFileError) as error:
         return str(error)
-    pcm = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
+    pcm = to_pcm(samples)
     return np.pad(pcm, (0, CLIP_LENGTH - len(pcm)))
 
 

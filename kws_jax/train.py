@@ -49,6 +49,10 @@ class Recipe:
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     clips_per_sequence: int = 1
 
+    def __post_init__(self) -> None:
+        if self.clips_per_sequence > 1 and (self.teacher_weight or self.batch_size % self.clips_per_sequence):
+            raise ValueError("sequences take hard labels, and a batch size that is a whole number of sequences")
+
 
 class TrainState(NamedTuple):
     """What one step hands to the next."""
@@ -114,7 +118,12 @@ def loss_function(
     if recipe.clips_per_sequence > 1:
         sequences = glue(log_mel, recipe.clips_per_sequence)
         logits, updated = Crnn(config).apply(
-            variables, sequences, training=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}, method="every_step"
+            variables,
+            sequences,
+            training=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+            method="every_step",
         )
         return sequence_loss(logits, labels, config, log_mel.shape[1] - 1), dict(updated)
     (logits, _), updated = Crnn(config).apply(
@@ -191,12 +200,7 @@ def train(
     """
     if recipe.teacher_weight and teacher is None:
         raise ValueError(f"teacher_weight is {recipe.teacher_weight}, but there is no teacher")
-    if recipe.clips_per_sequence > 1 and (recipe.teacher_weight or recipe.batch_size % recipe.clips_per_sequence):
-        raise ValueError("sequences take hard labels, and a batch size that is a whole number of sequences")
-    drawn = draw(0).shape[0]
-    steps = drawn // recipe.batch_size
-    if steps == 0:
-        raise UserError(f"an epoch of {drawn} clips is less than a batch of {recipe.batch_size}: give more clips")
+    steps = _steps_per_epoch(draw(0).shape[0], recipe.batch_size)
     transformation = optimizer(recipe, recipe.epochs * steps)
     init_key, key = jax.random.split(jax.random.key(seed))
     variables = init_variables(init_key, config)
@@ -214,13 +218,12 @@ def train(
     if log_path:
         log_path.parent.mkdir(parents=True, exist_ok=True)
     for number in (progress := tqdm(range(recipe.epochs), desc="student", unit="epoch")):
-        batches = draw(number)[: steps * recipe.batch_size].reshape(steps, recipe.batch_size)
-        if batches.min() < 0 or batches.max() >= corpus.labels.shape[0]:
-            raise IndexError(
-                f"epoch {number} draws clips {batches.min()} to {batches.max()} of {corpus.labels.shape[0]}"
-            )
+        drawn = draw(number)[: steps * recipe.batch_size]
+        if drawn.min() < 0 or drawn.max() >= corpus.labels.shape[0]:
+            raise IndexError(f"epoch {number} draws clips {drawn.min()} to {drawn.max()} of {corpus.labels.shape[0]}")
+        batches = jnp.asarray(drawn.reshape(steps, recipe.batch_size))
         start = time.perf_counter()
-        state, losses = epoch(state, corpus, jnp.asarray(batches))
+        state, losses = epoch(state, corpus, batches)
         loss = float(losses.mean())
         elapsed = time.perf_counter() - start
         seconds += elapsed
@@ -239,6 +242,12 @@ def train(
         if log_path:
             log_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return state.variables
+
+
+def _steps_per_epoch(drawn: int, batch_size: int) -> int:
+    if drawn < batch_size:
+        raise UserError(f"an epoch of {drawn} clips is less than a batch of {batch_size}: give more clips")
+    return drawn // batch_size
 
 
 def _all_finite(tree: Any) -> bool:

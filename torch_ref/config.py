@@ -10,8 +10,6 @@ __all__ = ["TaskConfig"]
 
 Steps = TypeVar("Steps", int, np.ndarray)
 
-Steps = TypeVar("Steps", int, np.ndarray)
-
 
 @dataclass(frozen=True)
 class TaskConfig:
@@ -67,44 +65,6 @@ class TaskConfig:
     def gru_input_size(self) -> int:
         """Features of one step: channels x conv_mels (144 for the base)."""
         return self.cnn_out_channels * self.conv_mels
-
-    @property
-    def padding(self) -> int:
-        """Samples mirrored at each end, since frames are centred on multiples of hop_length."""
-        return self.n_fft // 2
-
-    @property
-    def right_frames(self) -> int:
-        """Hops from a frame's centre until its right edge has been heard (2 by default)."""
-        return math.ceil(self.padding / self.hop_length)
-
-    @property
-    def kernel_frames(self) -> int:
-        """Frames that one step sees through pooling and convolution."""
-        return self.pool[1] * self.kernel_size[1]
-
-    @property
-    def stride_frames(self) -> int:
-        """Frames between steps."""
-        return self.pool[1] * self.stride[1]
-
-    @property
-    def block_size(self) -> int:
-        """Samples between steps, the block that a stream advances by (1,280 = 80 ms for the base)."""
-        return self.hop_length * self.stride_frames
-
-    @property
-    def warmup_blocks(self) -> int:
-        """Blocks a stream takes in before its first step: block k yields step k - warmup_blocks."""
-        return math.ceil((self.right_frames + self.kernel_frames - 1) / self.stride_frames) - 1
-
-    def step_end(self, step: Steps) -> Steps:
-        """End of what a step sees, in samples from the start of the stream."""
-        return (step * self.stride_frames + self.kernel_frames - 1) * self.hop_length + self.padding
-
-    def num_frames(self, num_samples: int) -> int:
-        """Frames of a waveform of `num_samples` samples; none where it is too short to be mirrored."""
-        return 1 + num_samples // self.hop_length if num_samples > self.padding else 0
 
     @property
     def padding(self) -> int:
