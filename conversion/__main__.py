@@ -35,7 +35,8 @@ def torch_to_flax(
     Args:
         source: PyTorch file.
         target: Folder to write.
-        stride: Of the convolution (mels, time), where the file does not tell; mels are corrected where the shapes leave one choice.
+        stride: Of the convolution (mels, time), where the file does not tell; over mels another one is taken where the
+            shapes leave no choice.
         pool: Pooling before the convolution (mels, time), where the file does not tell.
         relu: Whether the convolution is rectified, where the file does not tell.
     """
