@@ -230,15 +230,8 @@ def train(
         if not _all_finite((losses, state.variables)):
             raise RuntimeError(f"epoch {number}: the loss or a weight is not finite; is every clip, and the noise?")
         progress.set_postfix(loss=f"{loss:.4f}")
-        lines.append(
-            {
-                "step": (number + 1) * steps,
-                "epoch": number,
-                "loss": loss,
-                "seconds": seconds,
-                "clips_per_second": batches.size / elapsed,
-            }
-        )
+        line = {"step": (number + 1) * steps, "epoch": number, "loss": loss, "seconds": seconds}
+        lines.append(line | {"clips_per_second": batches.size / elapsed})
         if log_path:
             log_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return state.variables
