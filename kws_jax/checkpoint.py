@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from kws_jax.array_types import Params
@@ -79,7 +81,7 @@ def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
     except (ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"{folder} is damaged: {reason}") from error
-    return config, variables
+    return config, jax.tree.map(jnp.asarray, variables)
 
 
 def read_about(folder: Path) -> dict[str, Any]:

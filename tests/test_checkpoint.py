@@ -30,7 +30,7 @@ def assert_restores(folder: Path, config: CrnnConfig, variables: dict) -> None:
     restored_config, restored = checkpoint.restore(folder)
     assert restored_config == config
     jax.tree.map(np.testing.assert_array_equal, restored, dict(variables))
-    assert {type(leaf) for leaf in jax.tree.leaves(restored)} == {np.ndarray}, "no array is bound to a device"
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
 
 
 def test_round_trip_and_overwriting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

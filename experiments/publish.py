@@ -1,0 +1,50 @@
+"""Copies trained checkpoints into checkpoints/ and writes the manifest that get_checkpoints.py verifies."""
+
+import shutil
+from pathlib import Path
+
+import tyro
+
+from experiments.records import Record, read_records
+from get_checkpoints import Entry, describe, write_manifest
+from kws_jax.errors import UserError, one_line_errors
+
+DEFAULT_TARGET = Path(__file__).parents[1] / "checkpoints"
+
+
+def main(results: tyro.conf.Positional[Path], keyword: str = "happy", split: str = "official", seed: int = 0) -> None:
+    """Publishes every setting of one keyword, split and seed.
+
+    Args:
+        results: Folder with records/ and checkpoints/.
+        keyword: Of the runs.
+        split: Of the runs.
+        seed: Of the runs.
+    """
+    chosen = [
+        record
+        for record in read_records(results / "records")
+        if (record.keyword, record.split, record.seed) == (keyword, split, seed)
+    ]
+    if not chosen:
+        raise UserError(f"no records of {keyword}, {split}, seed {seed} in {results}: run the settings first")
+    entries = [entry for record in chosen for entry in publish(record, results, DEFAULT_TARGET)]
+    write_manifest(DEFAULT_TARGET, entries)
+    print(f"{len(chosen)} checkpoints, {sum(entry.bytes for entry in entries):,} bytes in {DEFAULT_TARGET.name}/")
+
+
+def publish(record: Record, results: Path, target: Path) -> list[Entry]:
+    """Copies one run's checkpoint; returns the manifest's entries of its files."""
+    name = f"{record.setting['name']}-{record.keyword}"
+    folder = target / name
+    if folder.exists():
+        shutil.rmtree(folder)
+    shutil.copytree(results / record.paths["checkpoint"], folder)
+    metrics = {"auroc_error": record.testing.auroc_error, "thop_macs": record.cost.thop_macs}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [describe(target, name, path.relative_to(target).as_posix(), metrics) for path in files]
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        tyro.cli(main, description=__doc__)

@@ -1,0 +1,159 @@
+"""The pipeline from a folder of clips to records and a report, on a toy corpus; shipped checkpoints on real clips."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from tolerances import CROSS_FRAMEWORK, SCORES
+
+from conversion.files import load_for_flax, to_module
+from conversion.parity import compare
+from experiments import publish, report, run
+from experiments.judging import held_out_margins
+from experiments.records import read_record, read_records
+from experiments.settings import BY_NAME, SETTINGS, with_needs
+from experiments.training import trained_weights
+from kws_jax import checkpoint
+from kws_jax.data import load_corpus, to_float
+from kws_jax.errors import UserError
+from kws_jax.metrics import auroc_error
+from kws_jax.splits import split_official
+
+ROOT = Path(__file__).parents[1]
+WORDS = {"up": 1500.0, "down": 600.0, "left": 900.0}  # Hz: what tells these words apart
+
+
+def _write_corpus(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    time = np.arange(16_000) / 16_000
+    for word, pitch in WORDS.items():
+        (folder / word).mkdir(parents=True)
+        for speaker in range(90):
+            tone = (
+                0.3 * np.sin(2 * np.pi * pitch * rng.uniform(0.95, 1.05) * time) * np.exp(-((time - 0.5) ** 2) / 0.02)
+            )
+            clip = tone + rng.normal(0, 0.01, time.shape)
+            soundfile.write(folder / word / f"{speaker:08x}_nohash_0.wav", clip, 16_000)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output folder of a quick run of two trained settings and three that only store weights otherwise."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    _write_corpus(folder / "corpus")
+    names = ("base_fp16", "base_qint8", "pooled_dark_qint8")
+    run.main(names, data=folder / "corpus", keyword="up", out=folder / "out", quick=True)
+    return folder / "out"
+
+
+def test_every_run_leaves_a_whole_record(results: Path):
+    records = {record.setting["name"]: record for record in read_records(results / "records")}
+    assert set(records) == {"base", "base_fp16", "base_qint8", "pooled_dark", "pooled_dark_qint8"}
+    base, half, student = records["base"], records["base_fp16"], records["pooled_dark_qint8"]
+    assert base.testing.ratio_to_base == (1.0, 1.0, 1.0)
+    assert (base.cost.parameters, base.cost.thop_macs, half.cost.thop_macs) == (70_443, 932_224, 932_224)
+    assert half.cost.weight_bytes * 2 == base.cost.weight_bytes == 281_772
+    assert student.cost.thop_macs * 10 < base.cost.thop_macs
+    assert student.cost.shipped_bytes < base.cost.shipped_bytes / 20
+    assert base.training.framework == "PyTorch"
+    assert half.training is None
+    assert records["pooled_dark"].training.framework == "JAX"
+    assert base.command.startswith("python -m experiments.run base --data ")
+    for record in records.values():
+        assert all((results / path).exists() for path in record.paths.values())
+        assert record.data["training"]["clips"] + record.held_out.clips == 270
+
+
+def test_metrics_are_those_of_the_scores(results: Path):
+    record = read_record(results / "records" / "pooled_dark-up-official-0.json")
+    with np.load(results / record.paths["scores"]) as scores:
+        testing = scores["testing"]
+        error = auroc_error(scores["margins"][testing].astype(np.float64), scores["labels"][testing])
+        assert abs(error - record.testing.auroc_error) < SCORES
+        assert testing.sum() == record.testing.clips
+
+
+def test_a_run_with_a_record_is_not_run_again(results: Path, capsys: pytest.CaptureFixture):
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+    run.main(("base_fp16",), data=results.parent / "corpus", keyword="up", out=results, quick=True)
+    assert "base_fp16: has its record" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
+
+
+def test_shipped_files_hold_the_model(results: Path):
+    folder = results / "checkpoints" / "pooled_dark-up-official-0"
+    config, variables = checkpoint.restore(folder / "flax")
+    shipped_config, shipped = load_for_flax(folder / "model.safetensors")
+    assert shipped_config == config
+    np.testing.assert_array_equal(shipped["params"]["conv"]["kernel"], variables["params"]["conv"]["kernel"])
+    assert checkpoint.read_about(folder / "flax")["keyword"] == "up"
+
+
+def test_the_report_of_the_run_is_rendered(results: Path):
+    report.main(results, out=results)
+    text = (results / "REPORT.md").read_text()
+    assert all(name in text for name in ("base_qint8", "pooled_dark", "pooled_dark_qint8"))
+    assert (results / "figures" / "metric_flops.png").stat().st_size > 10_000
+
+
+def test_publishing_copies_and_describes(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(publish, "DEFAULT_TARGET", tmp_path)
+    publish.main(results, keyword="up")
+    entries = json.loads((tmp_path / "manifest.json").read_text())["checkpoints"]
+    assert {entry["name"] for entry in entries} == {
+        f"{r.setting['name']}-up" for r in read_records(results / "records")
+    }
+    assert all((tmp_path / entry["file"]).stat().st_size == entry["bytes"] for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "name settings, or say --all"),
+        ({"settings": ("nonsense",)}, "no setting 'nonsense'"),
+        ({"settings": ("base",), "data": Path("somewhere")}, "say which word to spot"),
+        ({"settings": ("base",), "data": Path("nowhere"), "keyword": "up"}, "no folder nowhere"),
+    ],
+)
+def test_bad_commands_are_one_line(arguments: dict, message: str, tmp_path: Path):
+    with pytest.raises(UserError, match=message) as error:
+        run.main(**arguments, out=tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_on_speech_without_speech_is_named(results: Path, tmp_path: Path):
+    task = run.make_task(results.parent / "corpus", "up", "official", 0, None, tmp_path)
+    with pytest.raises(UserError, match="give --speech"):
+        trained_weights(BY_NAME["pooled_stream"], task)
+
+
+def test_needs_come_first():
+    for setting in SETTINGS:
+        order = [need.name for need in with_needs([setting.name])]
+        assert order[-1] == setting.name
+        assert all(order.index(need) < order.index(each) for each in order for need in BY_NAME[each].needs)
+
+
+@pytest.mark.parametrize("name", ["base-happy", "pooled_hard-happy"])
+def test_shipped_models_agree_on_real_clips(name: str, real_data: Path):
+    corpus = load_corpus(real_data)
+    config, variables = checkpoint.restore(ROOT / "checkpoints" / name / "flax")
+    clips = split_official(corpus).testing[::40]
+    report_ = compare(to_module(config, variables), variables, config, to_float(corpus.waveforms[clips]))
+    assert max(report_.logits, report_.attention, report_.mel_power) < CROSS_FRAMEWORK, report_
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["base", "pooled_hard"])
+def test_shipped_models_score_as_recorded(name: str, real_data: Path, tmp_path: Path):
+    record = read_record(ROOT / "results" / "records" / f"{name}-happy-official-0.json")
+    task = run.make_task(real_data, "happy", "official", 0, None, tmp_path)
+    if task.corpus.fingerprint != record.data["fingerprint"]:
+        pytest.skip("other clips than those of the record")
+    config, variables = checkpoint.restore(ROOT / "checkpoints" / f"{name}-happy" / "flax")
+    margins = held_out_margins(to_module(config, variables), task)
+    error = auroc_error(margins, task.labels[task.split.held_out])
+    assert abs(error - record.held_out.auroc_error) < SCORES
