@@ -14,7 +14,7 @@ run: $(READY)
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
 
 demo: $(READY)
-	$(BIN)/python -m experiments.stream_demo --out $(OUT)/stream_demo.png
+	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/pooled_hard-sheila/flax --out $(OUT)/stream_demo.png
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -q

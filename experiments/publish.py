@@ -12,22 +12,17 @@ from kws_jax.errors import UserError, one_line_errors
 DEFAULT_TARGET = Path(__file__).parents[1] / "checkpoints"
 
 
-def main(results: tyro.conf.Positional[Path], keyword: str = "happy", split: str = "official", seed: int = 0) -> None:
-    """Publishes every setting of one keyword, split and seed.
+def main(results: tyro.conf.Positional[Path], split: str = "official", seed: int = 0) -> None:
+    """Publishes every setting and keyword of one split and seed.
 
     Args:
         results: Folder with records/ and checkpoints/.
-        keyword: Of the runs.
         split: Of the runs.
         seed: Of the runs.
     """
-    chosen = [
-        record
-        for record in read_records(results / "records")
-        if (record.keyword, record.split, record.seed) == (keyword, split, seed)
-    ]
+    chosen = [record for record in read_records(results / "records") if (record.split, record.seed) == (split, seed)]
     if not chosen:
-        raise UserError(f"no records of {keyword}, {split}, seed {seed} in {results}: run the settings first")
+        raise UserError(f"no records of the {split} split and seed {seed} in {results}: run the settings first")
     entries = [entry for record in chosen for entry in publish(record, results, DEFAULT_TARGET)]
     write_manifest(DEFAULT_TARGET, entries)
     print(f"{len(chosen)} checkpoints, {sum(entry.bytes for entry in entries):,} bytes in {DEFAULT_TARGET.name}/")

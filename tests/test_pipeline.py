@@ -100,7 +100,7 @@ def test_the_report_of_the_run_is_rendered(results: Path):
 
 def test_publishing_copies_and_describes(results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(publish, "DEFAULT_TARGET", tmp_path)
-    publish.main(results, keyword="up")
+    publish.main(results)
     entries = json.loads((tmp_path / "manifest.json").read_text())["checkpoints"]
     assert {entry["name"] for entry in entries} == {
         f"{r.setting['name']}-up" for r in read_records(results / "records")
