@@ -1,5 +1,6 @@
 """Hours of continuous audio with known keyword times, built from held-out speakers, the same for every model."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,14 @@ class Scenes:
         keyword_intervals: For each stream, (keywords, 2): start and end of the spoken word in seconds.
         keyword_speakers: For each stream, who speaks each keyword.
         snrs: Of each stream, in dB; None where no noise was added.
+        events: How often each kind was heard: "keyword", "word" and "speech".
     """
 
     waveforms: np.ndarray
     keyword_intervals: list[np.ndarray]
     keyword_speakers: list[np.ndarray]
     snrs: list[float | None]
+    events: dict[str, int]
 
     @property
     def hours(self) -> float:
@@ -113,12 +116,13 @@ def build_scenes(material: Material, hours: float, minutes_per_stream: float, se
     snrs = [SNRS[index % len(SNRS)] for index in range(num_streams)]
     length = round(minutes_per_stream * 60 * SAMPLE_RATE)
     waveforms, intervals, speakers = [], [], []
+    events: Counter[str] = Counter()
     for snr in snrs:
-        track, keywords = _glue(material, decks, length, rng)
+        track, keywords = _glue(decks, length, rng, events)
         waveforms.append(to_pcm(_with_noise(track, material.background, snr, rng)))
         intervals.append(np.array([(start, end) for _, start, end in keywords]).reshape(-1, 2))
         speakers.append(np.array([material.speakers[index] for index, _, _ in keywords]))
-    return Scenes(np.stack(waveforms), intervals, speakers, snrs)
+    return Scenes(np.stack(waveforms), intervals, speakers, snrs, dict(events))
 
 
 def _deck(rng: np.random.Generator, events: Sequence[np.ndarray] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -130,9 +134,9 @@ def _deck(rng: np.random.Generator, events: Sequence[np.ndarray] | np.ndarray) -
 
 
 def _glue(
-    material: Material, decks: dict[str, Iterator[tuple[int, np.ndarray]]], length: int, rng: np.random.Generator
+    decks: dict[str, Iterator[tuple[int, np.ndarray]]], length: int, rng: np.random.Generator, events: Counter[str]
 ) -> tuple[np.ndarray, list[tuple[int, float, float]]]:
-    """A track without noise, and (clip index, start, end) of each keyword in it, in seconds."""
+    """A track without noise, and (clip index, start, end) of each keyword in it, in seconds; counts its events."""
     track, position = np.zeros(length, np.float32), 0
     keywords: list[tuple[int, float, float]] = []
     kinds, weights = list(EVENT_WEIGHTS), np.array(list(EVENT_WEIGHTS.values()))
@@ -146,6 +150,7 @@ def _glue(
             return track, keywords
         gain = 10.0 ** (rng.uniform(*EVENT_GAIN) / 20)
         track[position : position + event.shape[0]] = gain * _faded(event)
+        events[kind] += 1
         if kind == "keyword":
             start, end = word_interval(event)
             keywords.append((index, position / SAMPLE_RATE + start, position / SAMPLE_RATE + end))

@@ -15,10 +15,13 @@ import tyro
 from experiments.continuous import Scenes, build_scenes, gather
 from experiments.records import environment
 from experiments.stream_judging import MODES, compare_modes, judge_mode
-from experiments.stream_runs import slide, stream
+from experiments.stream_runs import WINDOW, slide, stream
 from kws_jax import checkpoint
+from kws_jax.config import CrnnConfig
+from kws_jax.cost import frontend_macs_per_second, macs_per_clip, macs_per_streamed_second, state_bytes
 from kws_jax.data import load_corpus
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.model import fold_batch_norm
 from kws_jax.splits import split_official
 
 RESET_SECONDS = 10.0
@@ -56,7 +59,7 @@ def main(
         if path.exists():
             print(f"{path}: is there")
             continue
-        config, variables = checkpoint.restore(folder)
+        config, variables = fold_batch_norm(*checkpoint.restore(folder))
         word = keyword or checkpoint.read_about(folder).get("keyword")
         if word is None:
             raise UserError(f"{folder} does not say which word it spots: give --keyword")
@@ -67,11 +70,17 @@ def main(
                 )
         record = evaluate(config, variables, scenes[word, "validation"], scenes[word, "testing"])
         described = {"checkpoint": _name(folder), "keyword": word, "seed": seed, "corpus": corpus.fingerprint}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part_path = path.with_suffix(".part")
-        part_path.write_text(json.dumps(described | record | environment(), indent=1) + "\n")
-        part_path.replace(path)
+        described |= {"corpus_name": data.resolve().name, "speech": speech.resolve().name}
+        write_json(path, described | record | environment())
         print(f"{path}: " + ", ".join(f"{mode} {record['modes'][mode]['test_miss_rate_at_1']:.3f}" for mode in MODES))
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Writes a record in one piece."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(record, indent=1) + "\n")
+    part.replace(path)
 
 
 def _name(folder: Path) -> str:
@@ -80,7 +89,7 @@ def _name(folder: Path) -> str:
     return folder.parent.name if folder.name == "flax" else folder.name
 
 
-def evaluate(config: Any, variables: dict[str, Any], validation: Scenes, testing: Scenes) -> dict[str, Any]:
+def evaluate(config: CrnnConfig, variables: dict[str, Any], validation: Scenes, testing: Scenes) -> dict[str, Any]:
     """Runs a model over both parts in every mode and judges it; what is returned goes into the record as it is."""
     params = variables["params"]
     blocks = round(RESET_SECONDS * config.frontend.sample_rate / config.block_size)
@@ -95,7 +104,8 @@ def evaluate(config: Any, variables: dict[str, Any], validation: Scenes, testing
         for mode, run in runs.items()
     }
     return {
-        "scenes": {"validation": _describe(validation), "testing": _describe(testing)},
+        "scenes": {"validation": describe(validation), "testing": describe(testing)},
+        "cost": count_cost(config),
         "reset_seconds": RESET_SECONDS,
         "modes": {mode: asdict(result.summary) for mode, result in judged.items()},
         "carried_minus_sliding": compare_modes(judged["carried"], judged["sliding"]),
@@ -103,7 +113,24 @@ def evaluate(config: Any, variables: dict[str, Any], validation: Scenes, testing
     }
 
 
-def _describe(scenes: Scenes) -> dict[str, Any]:
+def count_cost(config: CrnnConfig) -> dict[str, Any]:
+    """Work by mode, in multiply-accumulates per second of audio; what a stream remembers; and how late a step comes.
+
+    A sliding window computes a whole window's log-mel and model at every step.
+    """
+    frontend, rate = frontend_macs_per_second(config), config.frontend.sample_rate
+    streamed = {"model": macs_per_streamed_second(config), "frontend": frontend}
+    windows = rate / config.block_size
+    sliding = {"model": windows * macs_per_clip(config, WINDOW).total, "frontend": windows * frontend * WINDOW / rate}
+    return {
+        "macs_per_second": {"carried": streamed, "reset": streamed, "sliding": sliding},
+        "state_bytes": state_bytes(config),
+        "algorithmic_latency": config.algorithmic_latency / rate,
+    }
+
+
+def describe(scenes: Scenes) -> dict[str, Any]:
+    """What was heard."""
     speakers = np.concatenate(scenes.keyword_speakers)
     return {
         "hours": scenes.hours,
@@ -111,6 +138,7 @@ def _describe(scenes: Scenes) -> dict[str, Any]:
         "keywords": int(speakers.size),
         "keyword_speakers": int(np.unique(speakers).size),
         "snrs": scenes.snrs,
+        "events": scenes.events,
     }
 
 

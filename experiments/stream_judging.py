@@ -1,13 +1,15 @@
 """From probabilities over scenes to miss rates at numbers of false alarms per hour, with intervals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
 
 from experiments.continuous import Scenes
 from kws_jax.detector import DetectorConfig, detections
-from kws_jax.stream_metrics import StreamDet, match_detections, miss_rate_at, threshold_at, threshold_sweep
+from kws_jax.stream_metrics import Matches, StreamDet, match_detections, miss_rate_at, threshold_at
 
 MODES = ("carried", "reset", "sliding")
 ALARM_RATES = (1.0, 0.5)  # false alarms per hour
@@ -16,6 +18,7 @@ SMOOTHINGS = (1, 3, 5)  # steps
 THRESHOLDS = 1.0 / (1.0 + np.exp(-np.linspace(-2.0, 12.0, 113)))
 RESAMPLES = 2_000
 Run = tuple[np.ndarray, np.ndarray]
+Detect = Callable[[float], list[np.ndarray]]  # from a threshold to each stream's detection times in seconds
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Summary:
         test_miss_rate_at_1: On test speakers' own curve; a comparison of curves, not of a threshold in use.
         test_miss_rate_at_half: The same at 0.5.
         test_miss_rate_at_1_interval: Streams resampled.
+        test_miss_rate_at_half_interval: The same at 0.5.
         curve: Of test speakers: false alarms per hour and miss rate, by threshold.
     """
 
@@ -50,6 +54,7 @@ class Summary:
     test_miss_rate_at_1: float
     test_miss_rate_at_half: float
     test_miss_rate_at_1_interval: tuple[float, float]
+    test_miss_rate_at_half_interval: tuple[float, float]
     curve: dict[str, list[float]]
 
 
@@ -57,6 +62,7 @@ class Summary:
 class Counts:
     """Misses and false alarms by (stream, threshold), to be summed over any choice of streams."""
 
+    thresholds: np.ndarray
     misses: np.ndarray
     alarms: np.ndarray
     keywords: np.ndarray
@@ -66,7 +72,7 @@ class Counts:
         """The curve of all streams together, each counted `weights` times."""
         weights = np.ones(self.hours.shape[0]) if weights is None else weights
         misses = weights @ self.misses / (weights @ self.keywords)
-        return StreamDet(THRESHOLDS, misses, weights @ self.alarms / (weights @ self.hours))
+        return StreamDet(self.thresholds, misses, weights @ self.alarms / (weights @ self.hours))
 
 
 @dataclass(frozen=True)
@@ -87,22 +93,50 @@ def judge_mode(validation: Run, val_scenes: Scenes, testing: Run, test_scenes: S
         test_scenes: What was heard.
         step_duration: Seconds between steps.
     """
-    by_smoothing = {n: _count(validation, val_scenes, _detector(n, step_duration)) for n in SMOOTHINGS}
-    smoothing = min(SMOOTHINGS, key=lambda n: miss_rate_at(by_smoothing[n].det(), ALARM_RATES[0]))
-    val_det = by_smoothing[smoothing].det()
+
+    def detector(run: Run, smoothing: int) -> Detect:
+        config = DetectorConfig(smoothing=smoothing, step_duration=step_duration)
+        return lambda threshold: [detections(run[0], row, replace(config, threshold=threshold))[0] for row in run[1]]
+
+    counts = {n: count(detector(validation, n), val_scenes, THRESHOLDS) for n in SMOOTHINGS}
+    smoothing = min(SMOOTHINGS, key=lambda n: miss_rate_at(counts[n].det(), ALARM_RATES[0]))
+    return judge(counts[smoothing], detector(testing, smoothing), test_scenes, smoothing)
+
+
+def count(detect: Detect, scenes: Scenes, thresholds: np.ndarray) -> Counts:
+    """Counts misses and false alarms of any detector at every threshold."""
+    keywords = np.array([len(intervals) for intervals in scenes.keyword_intervals])
+    misses, alarms = np.empty((2, keywords.size, thresholds.size))
+    for column, threshold in enumerate(thresholds.tolist()):
+        for row, match in enumerate(_matches(detect(threshold), scenes)):
+            misses[row, column] = np.count_nonzero(~match.hits)
+            alarms[row, column] = len(match.false_alarms)
+    return Counts(thresholds, misses, alarms, keywords, np.full(keywords.size, scenes.hours / keywords.size))
+
+
+def judge(validation: Counts, detect: Detect, scenes: Scenes, smoothing: int = 1) -> Judged:
+    """Chooses the threshold on validation speakers and judges test speakers with it.
+
+    Args:
+        validation: Of validation speakers.
+        detect: Detections in the test scenes.
+        scenes: Of test speakers.
+        smoothing: Steps, for the record.
+    """
+    counts = count(detect, scenes, validation.thresholds)
+    val_det, det = validation.det(), counts.det()
     threshold = threshold_at(val_det, ALARM_RATES[0])
-    config = _detector(smoothing, step_duration)
-    counts = _count(testing, test_scenes, config)
-    det = counts.det()
+    found = [np.zeros(0)] * len(scenes.snrs) if threshold is None else detect(threshold)
     return Judged(
         Summary(
             smoothing=smoothing,
             threshold=threshold,
-            **_at_threshold(testing, test_scenes, replace(config, threshold=1.0 if threshold is None else threshold)),
+            **_in_use(_matches(found, scenes), scenes),
             validation_miss_rate_at_1=miss_rate_at(val_det, ALARM_RATES[0]),
             test_miss_rate_at_1=miss_rate_at(det, ALARM_RATES[0]),
             test_miss_rate_at_half=miss_rate_at(det, ALARM_RATES[1]),
-            test_miss_rate_at_1_interval=_interval(_resampled(counts)),
+            test_miss_rate_at_1_interval=_interval(_resampled(counts, ALARM_RATES[0])),
+            test_miss_rate_at_half_interval=_interval(_resampled(counts, ALARM_RATES[1])),
             curve={
                 "false_alarms_per_hour": det.false_alarms_per_hour.round(4).tolist(),
                 "miss_rate": det.miss_rate.round(5).tolist(),
@@ -115,35 +149,17 @@ def judge_mode(validation: Run, val_scenes: Scenes, testing: Run, test_scenes: S
 def compare_modes(ours: Judged, other: Judged) -> dict[str, float | tuple[float, float]]:
     """Difference of the miss rates at one false alarm an hour on test speakers, the same streams resampled for both."""
     estimate = ours.summary.test_miss_rate_at_1 - other.summary.test_miss_rate_at_1
-    return {"difference": estimate, "interval": _interval(_resampled(ours.counts) - _resampled(other.counts))}
+    resampled = [_resampled(judged.counts, ALARM_RATES[0]) for judged in (ours, other)]
+    return {"difference": estimate, "interval": _interval(resampled[0] - resampled[1])}
 
 
-def _detector(smoothing: int, step_duration: float) -> DetectorConfig:
-    return DetectorConfig(smoothing=smoothing, step_duration=step_duration)
+def _matches(found: list[np.ndarray], scenes: Scenes) -> list[Matches]:
+    """Of each stream's detection times, in seconds."""
+    return [match_detections(times, words) for times, words in zip(found, scenes.keyword_intervals, strict=True)]
 
 
-def _count(run: Run, scenes: Scenes, config: DetectorConfig) -> Counts:
-    times, probabilities = run
-    keywords = np.array([len(intervals) for intervals in scenes.keyword_intervals])
-    seconds = scenes.hours * 3600 / len(keywords)
-    dets = [
-        threshold_sweep(times, row, intervals, seconds, config, THRESHOLDS)
-        for row, intervals in zip(probabilities, scenes.keyword_intervals, strict=True)
-    ]
-    return Counts(
-        misses=np.stack([np.nan_to_num(det.miss_rate) * n for det, n in zip(dets, keywords, strict=True)]),
-        alarms=np.stack([det.false_alarms_per_hour * seconds / 3600 for det in dets]),
-        keywords=keywords,
-        hours=np.full(len(keywords), seconds / 3600),
-    )
-
-
-def _at_threshold(run: Run, scenes: Scenes, config: DetectorConfig) -> dict:
-    times, probabilities = run
-    matches = [
-        match_detections(detections(times, row, config)[0], intervals)
-        for row, intervals in zip(probabilities, scenes.keyword_intervals, strict=True)
-    ]
+def _in_use(matches: list[Matches], scenes: Scenes) -> dict[str, Any]:
+    """What a detector with one threshold is worth."""
     hits = np.concatenate([match.hits for match in matches])
     alarms = sum(len(match.false_alarms) for match in matches)
     latencies = np.concatenate([match.latencies for match in matches])
@@ -175,11 +191,11 @@ def _speaker_interval(misses: np.ndarray, speakers: np.ndarray) -> tuple[float, 
     return _interval((weights @ missed) / (weights @ spoken))
 
 
-def _resampled(counts: Counts) -> np.ndarray:
-    """Miss rate at one false alarm an hour of resampled streams; the same draws for equal numbers of streams."""
+def _resampled(counts: Counts, alarm_rate: float) -> np.ndarray:
+    """Miss rate at so many false alarms an hour of resampled streams; the same draws for equal numbers of streams."""
     streams = counts.hours.size
     weights = np.random.default_rng(0).multinomial(streams, np.full(streams, 1 / streams), RESAMPLES)
-    return np.array([miss_rate_at(counts.det(row.astype(np.float64)), ALARM_RATES[0]) for row in weights])
+    return np.array([miss_rate_at(counts.det(row.astype(np.float64)), alarm_rate) for row in weights])
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
