@@ -13,7 +13,7 @@ from experiments.task import Task
 from kws_jax.data import load_corpus
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.splits import check_split, split_official, split_random
-from kws_jax.synthetic import generate_corpus
+from kws_jax.synthetic import SPEECH_FOLDER, generate_corpus
 from kws_jax.train import Recipe
 from torch_ref.train import SeminarRecipe
 
@@ -44,13 +44,13 @@ def main(
         split: The data set's own, disjoint in speakers, or the homework's random 80/20.
         seed: Of the training and of a random split.
         speech: Folder of running speech, files <speaker>-*.flac or .wav; without it, --all leaves out the settings that
-            train on it.
+            train on it. The synthetic corpus brings its own.
         out: Folder for records, logs, scores and checkpoints.
         quick: Two epochs each, to see that everything works; the numbers mean nothing.
     """
     if not settings and not all_settings:
         raise UserError(f"name settings, or say --all: {', '.join(BY_NAME)}")
-    everything = [setting.name for setting in SETTINGS if speech or not setting.speech_share]
+    everything = [setting.name for setting in SETTINGS if speech or data is None or not setting.speech_share]
     chosen = with_needs(everything if all_settings else list(settings))
     task = make_task(data, keyword, split, seed, speech, out)
     for number, setting in enumerate(chosen, 1):
@@ -72,13 +72,13 @@ def make_task(data: Path | None, keyword: str | None, split: str, seed: int, spe
     if data is None:
         keyword = keyword or SYNTHETIC_KEYWORD
         folder = generate_corpus(out / "synthetic" / "corpus", keyword)
-        name, arguments = "synthetic", tuple[str, ...]()
+        name, arguments, speech = "synthetic", tuple[str, ...](), folder / SPEECH_FOLDER
     else:
         if keyword is None:
             raise UserError("say which word to spot: --keyword WORD")
         folder, name, arguments = data, data.resolve().name, ("--data", data.as_posix())
-    if speech is not None:
-        arguments = (*arguments, "--speech", speech.as_posix())
+        if speech is not None:
+            arguments = (*arguments, "--speech", speech.as_posix())
     corpus = load_corpus(folder)
     parts = split_official(corpus) if split == "official" else split_random(corpus, seed)
     check_split(parts, corpus.labels(keyword), keyword)

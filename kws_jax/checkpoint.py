@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 

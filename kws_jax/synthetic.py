@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,23 @@ from tqdm import tqdm
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
 from kws_jax.espeak import MAX_RATE, MAX_SPEAKERS, Espeak, Speaker, speakers
+from kws_jax.sentences import DEMO_SENTENCES, TRAINING_SENTENCES
 
-__all__ = ["MAX_SPEAKERS", "Speaker", "generate_corpus", "generate_demo_tracks", "speak_sentences", "speakers"]
+__all__ = [
+    "MAX_SPEAKERS",
+    "SPEECH_FOLDER",
+    "Speaker",
+    "generate_corpus",
+    "generate_demo_tracks",
+    "speak_sentences",
+    "speakers",
+]
 
 STAMP = "_synthetic.json"  # written last: a folder that holds it is complete
 MAX_WORD_LENGTH = SAMPLE_RATE * 94 // 100  # samples
 NOISE_SECONDS = 20
+SPEECH_SECONDS = 16
+SPEECH_FOLDER = "_speech_"  # in a corpus; no word, like every name that starts so
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "happy", "marvin")
 # Candidates for sounding like the keyword; the nearest NUM_NEAR are spoken.
@@ -38,28 +49,14 @@ NEAR = (  # noqa: SIM905
     "chow seven even zero hero house mouse tree three cat cut dog dig wow vow sticks follow hollow forward visual learn"
 ).split()
 NUM_NEAR = 4
-SENTENCES = (
-    "The morning train was late again, so we walked along the river instead.",
-    "My neighbour keeps bees behind the garage and sells the honey in summer.",
-    "Could you please remind me to water the plants before dinner?",
-    "The museum opens at ten and the guided tour takes about an hour.",
-    "She spread an old map across the kitchen table and pointed at the coast.",
-    "Fresh bread smells best when the oven door swings open.",
-    "They are painting the bridge green, although nobody asked for it.",
-    "A gentle rain fell all night and the roads were still wet at dawn.",
-    "He tuned his guitar slowly while the others were setting chairs.",
-    "The library lends umbrellas, board games and even a telescope.",
-    "We should leave early because the traffic gets heavy after lunch.",
-    "Somewhere in the attic there is a box full of letters from Lisbon.",
-    "The recipe calls for garlic, lemon and a spoonful of butter.",
-    "Her brother repairs watches in a tiny shop near the harbour.",
-)
 
 
 def generate_corpus(
     folder: Path, keyword: str = "sheila", seed: int = 0, num_speakers: int = MAX_SPEAKERS, clips_per_word: int = 3
 ) -> Path:
     """Makes a corpus: `<word>/<speaker>_nohash_<n>.wav`, 1 s each, and 20 s files in `_background_noise_`.
+
+    `_speech_/<speaker>-0.wav` holds 16 s of running speech by every training voice.
 
     A complete corpus made with the same arguments is kept; one made with others is replaced.
 
@@ -117,6 +114,10 @@ def _corpus(folder: Path, keyword: str, seed: int, num_speakers: int, clips_per_
                 _write(target / word / f"{speaker.name}_nohash_{take}.wav", _clip(spoken, rng))
         for name, noise in _background(espeak, cast, keyword, rng):
             _write(target / "_background_noise_" / f"{name}.wav", noise)
+        for speaker in [speaker for speaker in cast if speaker.split == "training"]:
+            said = rng.permutation(_without(keyword, TRAINING_SENTENCES)).tolist()
+            speech = speak_sentences(espeak, speaker, said, SPEECH_SECONDS)
+            _write(target / SPEECH_FOLDER / f"{speaker.name}-0.wav", speech)
 
     options = {"keyword": keyword, "seed": seed, "num_speakers": num_speakers, "clips_per_word": clips_per_word}
     _build(folder, options, write)
@@ -127,7 +128,7 @@ def _demo(folder: Path, keyword: str, seed: int) -> None:
         espeak, rng = Espeak(seed), np.random.default_rng(seed)
         cast = [speaker for speaker in speakers(seed) if speaker.split == "testing"]
         before, middle, after = (cast[index] for index in rng.permutation(len(cast))[:3])
-        sentences = rng.permutation(_sentences(keyword)).tolist()
+        sentences = rng.permutation(_without(keyword, DEMO_SENTENCES)).tolist()
         half = len(sentences) // 2
         _write(target / "before.wav", speak_sentences(espeak, before, sentences[:half]))
         _write(target / "keyword.wav", _clip(_speak_word(espeak, middle, keyword, rng), rng))
@@ -142,7 +143,7 @@ def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None])
         raise UserError(f"the keyword {options['keyword']!r} is no word: begin with a letter, and use no / \\ or :")
     if not 0 <= options["seed"] < 2**31:
         raise UserError(f"the seed {options['seed']} must be in [0, 2**31)")
-    sources = [Path(__file__), Path(__file__).with_name("espeak.py")]
+    sources = [Path(__file__), Path(__file__).with_name("espeak.py"), Path(__file__).with_name("sentences.py")]
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     stamp = json.dumps({**options, "code": code}, indent=1) + "\n"
     if (folder / STAMP).is_file() and (folder / STAMP).read_text() == stamp:
@@ -170,8 +171,8 @@ def _takes(espeak: Espeak, keyword: str, clips_per_word: int) -> dict[str, int]:
     return {keyword: 2 * clips_per_word, **dict.fromkeys(near[:NUM_NEAR], 1), **commands}
 
 
-def _sentences(keyword: str) -> list[str]:
-    result = [text for text in SENTENCES if not re.search(rf"\b{re.escape(keyword)}\b", text, re.IGNORECASE)]
+def _without(keyword: str, sentences: Sequence[str]) -> list[str]:
+    result = [text for text in sentences if not re.search(rf"\b{re.escape(keyword)}\b", text, re.IGNORECASE)]
     if len(result) < 10:  # five on either side of the keyword last 10 s
         raise UserError(f"{keyword!r} is too common a word: it is in most of the sentences of running speech")
     return result
@@ -216,7 +217,7 @@ def _background(
     yield "pink_noise", 0.05 * _noise(rng, num_samples, exponent=1)
     babble = np.zeros(num_samples)
     for speaker in [speaker for speaker in cast if speaker.split == "training"][:6]:
-        sentences = rng.permutation(_sentences(keyword)).tolist()
+        sentences = rng.permutation(_without(keyword, TRAINING_SENTENCES)).tolist()
         speech = speak_sentences(espeak, speaker, sentences, NOISE_SECONDS)
         babble += np.resize(speech, num_samples) / np.sqrt(np.mean(speech**2))
     yield "babble", 0.05 * babble / np.sqrt(np.mean(babble**2))
