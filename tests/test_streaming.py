@@ -1,85 +1,201 @@
-"""The stream against the offline model."""
+"""Every stateful part of the stream, and the whole, against offline."""
 
-from functools import partial
+from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from models import CONFIGS, TOY, noise, random_variables
-from scipy.special import softmax
-from tolerances import CROSS_FRAMEWORK, SAME_FRAMEWORK
+from odd_models import ODD_CONFIGS
+from tolerances import CROSS_FRAMEWORK
+from verify import Part, Verifier
 
-from kws_jax import streaming
-from kws_jax.config import POOLED_13X, CrnnConfig
-from kws_jax.frontend import log_mel
-from kws_jax.model import Crnn, predict, zero_hidden
+from kws_jax import frontend, streaming
+from kws_jax.config import POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.layers import attend
+from kws_jax.model import Crnn, zero_hidden
 
-
-@partial(jax.jit, static_argnums=1)
-def _sequence(variables: dict, config: CrnnConfig, waveform: jax.Array) -> tuple[jax.Array, jax.Array]:
-    model = Crnn(config)
-    features = model.apply(variables, log_mel(config.frontend, waveform), method="convolve")
-    hidden = zero_hidden(config, waveform.shape[0])
-    return model.apply(variables, features, hidden, method="recur")[:2]
+BLOCKS = 10
+RIGHT_EDGE_ALONE = ODD_CONFIGS["right edge alone"].frontend
 
 
-def offline(variables: dict, config: CrnnConfig, waveform: np.ndarray) -> np.ndarray:
-    """Logits of every step of whole waveforms, each attending over the trailing window: (batch, steps, classes).
-
-    Attention and head are NumPy, so that no masking trick of the stream is shared.
-    """
-    outputs, energies = map(np.asarray, _sequence(variables, config, jnp.asarray(waveform)))
-    head, steps = variables["params"]["classifier"], []
-    for end in range(1, outputs.shape[1] + 1):
-        part = slice(max(0, end - config.max_window_length), end)
-        context = np.einsum("bs,bsh->bh", softmax(energies[:, part], axis=1), outputs[:, part])
-        steps.append(context @ np.asarray(head["kernel"]) + np.asarray(head["bias"]))
-    return np.stack(steps, axis=1)
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("extra", [0, 1, 137])
-def test_scan_then_flush_is_offline(config: CrnnConfig, extra: int):
-    variables, blocks = random_variables(config), 14
-    waveform = noise(0, 2, blocks * config.block_size + extra)
-    whole, tail = np.split(waveform, [blocks * config.block_size], axis=1)
-    tail = np.pad(tail, ((0, 0), (0, max(0, config.block_size - extra))), constant_values=9.0)
-    state, logits = jax.jit(streaming.scan, static_argnums=1)(
-        variables["params"], config, streaming.init_state(config, 2), jnp.asarray(whole)
+def front_end(config: FrontendConfig, block: int) -> Part:
+    def flush(params: None, state: Any, tail: jax.Array, length: jax.Array) -> jax.Array:
+        frames, count = frontend.flush(config, state, tail, jnp.asarray(length))
+        return jnp.where((jnp.arange(frames.shape[1]) < count[:, None])[..., None], frames, jnp.nan)
+
+    def span(row: int) -> tuple[int, int]:
+        # The Hann window's first weight is zero; the first frame's mirrored half reaches one sample further.
+        middle = row * config.hop_length
+        return middle - config.padding + 1, max(middle, 1) + config.padding
+
+    return Part(
+        init=lambda batch: frontend.init_state(config, batch),
+        step=lambda params, state, samples: frontend.step(config, state, samples),
+        offline=lambda params, samples: frontend.log_mel(config, samples),
+        params={},
+        block=block,
+        skip=config.right_frames - 1,
+        span=span,
+        flush=flush,
     )
-    last = jax.jit(streaming.flush, static_argnums=1)(variables["params"], config, state, jnp.asarray(tail), extra)
-    streamed = np.concatenate([logits, last], axis=1)
-    assert np.isnan(streamed[:, : config.warmup_blocks]).all()
-    valid = streamed[:, ~np.isnan(streamed).any(axis=(0, 2))]
-    expected = offline(variables, config, waveform)
-    assert valid.shape == expected.shape
-    np.testing.assert_allclose(valid, expected, atol=CROSS_FRAMEWORK)
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("chunk", [7, 160, 1999, 100_000])
-def test_the_class_takes_chunks_of_any_length(config: CrnnConfig, chunk: int):
-    variables = random_variables(config)
-    waveform = noise(1, 1, 5 * config.block_size + 333)[0]
-    stream = streaming.StreamingKws(variables["params"], config)
-    pieces = [stream.push(waveform[start : start + chunk]) for start in range(0, waveform.shape[0], chunk)]
-    pieces.append(stream.flush())
-    times, probabilities = (np.concatenate(part) for part in zip(*pieces, strict=True))
-    expected = softmax(offline(variables, config, waveform[None])[0], axis=1)[:, 1]
-    np.testing.assert_allclose(probabilities, expected, atol=CROSS_FRAMEWORK)
-    np.testing.assert_allclose(np.diff(times), config.block_size / 16_000, atol=SAME_FRAMEWORK)
+def convolution(params: dict, config: CrnnConfig) -> Part:
+    """The overlap that `streaming.step` keeps, on frames."""
+    model, stride, kernel = Crnn(config), config.stride_frames, config.kernel_frames
+    skip = -(-kernel // stride) - 1
+
+    def convolve(params: dict, frames: jax.Array) -> jax.Array:
+        return model.apply({"params": params}, frames, method="convolve")
+
+    def step(params: dict, kept: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
+        frames = jnp.concatenate([kept, new], axis=1)
+        return frames[:, stride:], convolve(params, frames[:, :kernel])
+
+    return Part(
+        init=lambda batch: jnp.zeros((batch, skip * stride, config.frontend.num_mels)),
+        step=step,
+        offline=lambda params, frames: convolve(params, frames)[:, : frames.shape[1] // stride - skip],
+        params=params,
+        block=stride,
+        skip=skip,
+        span=lambda row: (row * stride, row * stride + kernel),
+    )
 
 
-def test_a_clip_that_fits_the_window_ends_on_the_plain_model():
-    config = CONFIGS["base"]
-    variables = random_variables(config)
-    waveform = noise(2, 1, 16_000)
-    stream = streaming.StreamingKws(variables["params"], config)
-    _, first = stream.push(waveform[0])
-    _, last = stream.flush()
-    plain = softmax(predict(variables, config, jnp.asarray(waveform)), axis=1)[0, 1]
-    assert abs(np.concatenate([first, last])[-1] - plain) < CROSS_FRAMEWORK
+def gru(params: dict, config: CrnnConfig) -> Part:
+    def step(params: dict, hidden: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs, _, hidden = Crnn(config).apply({"params": params}, features, hidden, method="recur")
+        return hidden, outputs
+
+    return Part(
+        init=lambda batch: zero_hidden(config, batch),
+        step=step,
+        offline=lambda params, features: step(params, zero_hidden(config, features.shape[0]), features)[1],
+        params=params,
+        block=1,
+        skip=0,
+        span=lambda row: (0, row + 1),
+    )
+
+
+def trailing_attention(params: dict, config: CrnnConfig, outputs: jax.Array, energies: jax.Array) -> jax.Array:
+    """Logits of every step over slices of the sequence, so that no mask of the stream is shared."""
+    classifier, rows = params["classifier"], []
+    for end in range(1, outputs.shape[1] + 1):
+        window = slice(max(0, end - config.max_window_length), end)
+        context, _ = attend(outputs[:, window], energies[:, window])
+        rows.append(context @ classifier["kernel"] + classifier["bias"])
+    return jnp.stack(rows, axis=1)
+
+
+def attention(params: dict, config: CrnnConfig) -> Part:
+    model = Crnn(config)
+
+    def energy(params: dict, outputs: jax.Array) -> jax.Array:
+        return model.apply({"params": params}, outputs, method=lambda crnn, outputs: crnn.attention(outputs))
+
+    def step(params: dict, window: Any, output: jax.Array) -> tuple[Any, jax.Array]:
+        window = [
+            jnp.concatenate([old[:, 1:], new], axis=1)
+            for old, new in zip(window, (output, energy(params, output)), strict=True)
+        ]
+        return window, model.apply({"params": params}, *window, method="classify")[0][:, None]
+
+    return Part(
+        init=lambda batch: [streaming.init_state(config, batch).outputs, streaming.init_state(config, batch).energies],
+        step=step,
+        offline=lambda params, outputs: trailing_attention(params, config, outputs, energy(params, outputs)),
+        params=params,
+        block=1,
+        skip=0,
+        span=lambda row: (max(0, row + 1 - config.max_window_length), row + 1),
+    )
+
+
+def whole(params: dict, config: CrnnConfig, has_memory: bool = True) -> Part:
+    model = Crnn(config)
+
+    def step(params: dict, state: Any, samples: jax.Array) -> tuple[Any, jax.Array]:
+        state, logits = streaming.step(params, config, state, samples)
+        return state, logits[:, None]
+
+    def offline(params: dict, samples: jax.Array) -> jax.Array:
+        features = model.apply({"params": params}, frontend.log_mel(config.frontend, samples), method="convolve")
+        hidden = zero_hidden(config, samples.shape[0])
+        outputs, energies, _ = model.apply({"params": params}, features, hidden, method="recur")
+        return trailing_attention(params, config, outputs, energies)
+
+    def span(row: int) -> tuple[int | None, int]:
+        end = config.step_end(row)
+        return (None if has_memory else end - config.receptive_field + 1), end
+
+    return Part(
+        init=lambda batch: streaming.init_state(config, batch),
+        step=step,
+        offline=offline,
+        params=params,
+        block=config.block_size,
+        skip=config.warmup_blocks,
+        span=span,
+        flush=lambda params, state, tail, length: streaming.flush(params, config, state, tail, length),
+        tolerance=CROSS_FRAMEWORK,
+    )
+
+
+def verify_whole(config: CrnnConfig) -> None:
+    waveform = noise(5, 2, (BLOCKS + config.max_window_length // 2) * config.block_size + config.block_size // 3)
+    Verifier(whole(random_variables(config)["params"], config), waveform).verify()
+
+
+@pytest.mark.parametrize("config", [TOY.frontend, RIGHT_EDGE_ALONE, FrontendConfig()])
+def test_the_front_end(config: FrontendConfig):
+    block = 4 * config.hop_length
+    Verifier(front_end(config, block), noise(1, 2, BLOCKS * block + config.hop_length + 3)).verify()
+
+
+@pytest.mark.parametrize("config", [TOY, ODD_CONFIGS["pooled 4 x 4"]], ids=["toy", "pooled 4 x 4"])
+def test_the_convolution(config: CrnnConfig):
+    params = random_variables(config)["params"]
+    inputs = normal(2, 2, BLOCKS * config.stride_frames, config.frontend.num_mels)
+    Verifier(convolution(params, config), inputs).verify()
+
+
+def test_the_gru():
+    Verifier(gru(random_variables(TOY)["params"], TOY), normal(3, 2, BLOCKS, TOY.features)).verify()
+
+
+def test_the_attention():
+    config = replace(TOY, max_window_length=3)
+    Verifier(attention(random_variables(TOY)["params"], config), normal(4, 2, BLOCKS, TOY.gru_hidden)).verify()
+
+
+def test_the_whole():
+    verify_whole(TOY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", (CONFIGS | ODD_CONFIGS).values(), ids=CONFIGS | ODD_CONFIGS)
+def test_the_whole_of_every_configuration(config: CrnnConfig):
+    verify_whole(config)
+
+
+@pytest.mark.parametrize("name", ["toy", pytest.param("base", marks=pytest.mark.slow)])
+def test_a_step_sees_the_declared_receptive_field(name: str):
+    """A GRU whose update gate is shut forgets, so that the whole stream shows what one step sees."""
+    config = replace(CONFIGS[name], max_window_length=1)
+    params = random_variables(config)["params"]
+    for layer in params["gru"].values():
+        layer["input_bias"] = layer["input_bias"].at[config.gru_hidden : 2 * config.gru_hidden].set(-1000.0)
+        layer["hidden_kernel"] *= 0
+    Verifier(whole(params, config, has_memory=False), noise(6, 2, BLOCKS * config.block_size)).check_receptive_field()
 
 
 def test_a_single_row_is_reset_alone():

@@ -143,8 +143,9 @@ class StreamingModel:
         output, hidden = model.gru(model.features(frames), state.hidden.transpose(0, 1).contiguous())
         outputs = torch.cat([state.outputs[:, 1:], output], dim=1)
         energies = torch.cat([state.energies[:, 1:], model.attention.energy(output)[..., 0]], dim=1)
-        weights = torch.softmax(energies, dim=1)
-        logits = model.classifier((outputs * weights[..., None]).sum(dim=1))
+        # In the shapes of `Attention`, as other shapes round otherwise, which an int8 classifier magnifies.
+        weights = torch.softmax(energies[..., None], dim=1)
+        logits = model.classifier((outputs * weights).sum(dim=1))
         advanced = state._replace(hidden=hidden.transpose(0, 1), outputs=outputs, energies=energies)
         return _select(is_step, advanced, state), torch.where(is_step[:, None], logits, torch.nan)
 
