@@ -35,7 +35,7 @@ def test_two_processes_give_the_same_bytes(corpus, tmp_path, monkeypatch):
 
 @needs_espeak
 def test_layout(corpus):
-    words = {path.name for path in corpus.iterdir() if path.is_dir()} - {"_background_noise_"}
+    words = {path.name for path in corpus.iterdir() if path.is_dir()} - {"_background_noise_", synthetic.SPEECH_FOLDER}
     assert {"sheila", "she", "shield", "yes", "marvin"} <= words
     assert len(words) == 1 + synthetic.NUM_NEAR + len(synthetic.COMMANDS)
     for clip in corpus.glob("[!_]*/*.wav"):
@@ -43,6 +43,9 @@ def test_layout(corpus):
         assert (info.samplerate, info.channels, info.frames, info.subtype) == (16_000, 1, 16_000, "PCM_16")
         assert clip.name in {f"{speaker.name}_nohash_{take}.wav" for speaker in speakers(0, 3) for take in (0, 1)}
     assert {path.stem for path in corpus.glob("_background_noise_/*")} == {"white_noise", "pink_noise", "babble"}
+    spoken = {path.name: soundfile.info(path).duration for path in (corpus / synthetic.SPEECH_FOLDER).iterdir()}
+    assert set(spoken) == {f"{speaker.name}-0.wav" for speaker in speakers(0, 3) if speaker.split == "training"}
+    assert all(16 <= duration <= 24 for duration in spoken.values())
 
 
 @needs_espeak
