@@ -55,7 +55,7 @@ def main(
     split = split_official(corpus)
     scenes: dict[tuple[str, str], Scenes] = {}
     for folder in checkpoints:
-        path = out / "streams" / f"{_name(folder)}.json"
+        path = out / "streams" / f"{checkpoint_name(folder)}.json"
         if path.exists():
             print(f"{path}: is there")
             continue
@@ -69,7 +69,7 @@ def main(
                     gather(corpus, word, split, part, speech), hours, minutes_per_stream, seed
                 )
         record = evaluate(config, variables, scenes[word, "validation"], scenes[word, "testing"])
-        described = {"checkpoint": _name(folder), "keyword": word, "seed": seed, "corpus": corpus.fingerprint}
+        described = {"checkpoint": checkpoint_name(folder), "keyword": word, "seed": seed, "corpus": corpus.fingerprint}
         described |= {"corpus_name": data.resolve().name, "speech": speech.resolve().name}
         write_json(path, described | record | environment())
         print(f"{path}: " + ", ".join(f"{mode} {record['modes'][mode]['test_miss_rate_at_1']:.3f}" for mode in MODES))
@@ -83,7 +83,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def _name(folder: Path) -> str:
+def checkpoint_name(folder: Path) -> str:
     """results/checkpoints/NAME/flax is NAME."""
     folder = folder.resolve()
     return folder.parent.name if folder.name == "flax" else folder.name
