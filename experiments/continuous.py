@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data import Corpus, read_audio, to_float, to_pcm
+from kws_jax.data import SUFFIXES, Corpus, read_audio, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.splits import Split, speaker_percentage
 
@@ -75,12 +75,17 @@ def read_speech(folder: Path, part: str) -> list[np.ndarray]:
     Raises:
         UserError: If there is none.
     """
-    low, high = SPEECH_PARTS[part]
-    paths = sorted(path for path in folder.glob("*") if path.suffix in (".flac", ".wav"))
-    chosen = [path for path in paths if low <= speaker_percentage(path.stem.split("-")[0]) < high]
-    if not chosen:
+    paths = speech_files(folder, part)
+    if not paths:
         raise UserError(f"no {part} speech in {folder}: give --speech a folder of <speaker>-*.flac or .wav files")
-    return [read_audio(path) for path in chosen]
+    return [read_audio(path) for path in paths]
+
+
+def speech_files(folder: Path, part: str) -> list[Path]:
+    """The files of `read_speech`; none where there are none."""
+    low, high = SPEECH_PARTS[part]
+    paths = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    return [path for path in paths if low <= speaker_percentage(path.stem.split("-")[0]) < high]
 
 
 def gather(corpus: Corpus, keyword: str, split: Split, part: str, speech_folder: Path) -> Material:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import cast
@@ -39,7 +40,7 @@ def listen(
     checkpoint: Path,
     microphone: bool = False,
     threshold: float | None = None,
-    smoothing: int = DetectorConfig.smoothing,
+    smoothing: int | None = None,
     refractory: float = DetectorConfig.refractory,
 ) -> None:
     """Streams audio through a checkpoint.
@@ -49,34 +50,28 @@ def listen(
         checkpoint: Folder of the model.
         microphone: Listen to the default microphone; needs the extra "microphone".
         threshold: Probability from which on a word is the keyword; the checkpoint's own, else 0.5.
-        smoothing: Steps that the probability is averaged over.
+        smoothing: Steps that the probability is averaged over; by default what the checkpoint says, else 1.
         refractory: Seconds after a detection in which there is no other.
     """
     chunks = open_source(source, microphone)
     config, params = fold_batch_norm(*checkpoints.restore(checkpoint))
-    about = checkpoints.read_about(checkpoint)
-    if threshold is None:
-        threshold = own_threshold(about.get("threshold", DetectorConfig.threshold), checkpoint)
-    step_duration = config.block_size / config.frontend.sample_rate
-    detector = Detector(DetectorConfig(threshold, smoothing, refractory, step_duration))
+    own = checkpoints.read_detector(checkpoint, config)
+    settings = replace(
+        own,
+        threshold=own.threshold if threshold is None else threshold,
+        smoothing=own.smoothing if smoothing is None else smoothing,
+        refractory=refractory,
+    )
+    detector = Detector(settings)
     stream = StreamingKws(params["params"], config)
     compile_steps(stream, detector)
-    keyword = about.get("keyword", "the keyword")
-    print(f"listening for {keyword} from probability {threshold:g} on; Ctrl-C ends", file=sys.stderr, flush=True)
+    keyword = checkpoints.read_about(checkpoint).get("keyword", "the keyword")
+    print(
+        f"listening for {keyword} from probability {settings.threshold:g} on; Ctrl-C ends", file=sys.stderr, flush=True
+    )
     for detection in detect(chunks, stream, detector):
         line = {"time": round(detection.time, 4), "probability": round(detection.probability, 6)}
         print(json.dumps(line), flush=True)
-
-
-def own_threshold(value: object, checkpoint: Path) -> float:
-    """The threshold that a checkpoint names.
-
-    Raises:
-        UserError: If it is no number.
-    """
-    if not isinstance(value, int | float):
-        raise UserError(f"{checkpoint} names the threshold {value!r}, which is no number: give one with --threshold")
-    return float(value)
 
 
 def compile_steps(stream: StreamingKws, detector: Detector) -> None:

@@ -1,12 +1,15 @@
 """Copies trained checkpoints into checkpoints/ and writes the manifest that get_checkpoints.py verifies."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from experiments.records import Record, read_records
 from get_checkpoints import Entry, describe, write_manifest
+from kws_jax import checkpoint
 from kws_jax.errors import UserError, one_line_errors
 
 DEFAULT_TARGET = Path(__file__).parents[1] / "checkpoints"
@@ -35,9 +38,19 @@ def publish(record: Record, results: Path, target: Path) -> list[Entry]:
     if folder.exists():
         shutil.rmtree(folder)
     shutil.copytree(results / record.paths["checkpoint"], folder)
+    judged = results / "streams" / f"{record.name}.json"
+    if judged.is_file():
+        _name_threshold(folder / "flax", json.loads(judged.read_text())["modes"]["carried"])
     metrics = {"auroc_error": record.testing.auroc_error, "thop_macs": record.cost.thop_macs}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [describe(target, name, path.relative_to(target).as_posix(), metrics) for path in files]
+
+
+def _name_threshold(folder: Path, judged: dict[str, Any]) -> None:
+    """Tells a checkpoint the threshold and smoothing that were chosen on validation speakers."""
+    if judged["threshold"] is not None:
+        about = checkpoint.read_about(folder) | {name: judged[name] for name in ("threshold", "smoothing")}
+        (folder / checkpoint.ABOUT_FILE).write_text(json.dumps(about) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import soundfile
 import tyro
 from jaxtyping import Float, Float32, Int16
 
+from experiments.continuous import speech_files
 from experiments.stream_plot import StreamResult, plot_stream
 from kws_jax.array_types import Params
-from kws_jax.checkpoint import CONFIG_FILE, config_from_json, read_about, restore
+from kws_jax.checkpoint import CONFIG_FILE, config_from_json, read_about, read_detector, restore
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.cost import macs_per_clip
-from kws_jax.data import FULL_SCALE, SUFFIXES, read_audio, to_float
+from kws_jax.data import SUFFIXES, read_audio, to_float, to_pcm
+from kws_jax.detector import Detector
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.model import fold_batch_norm
 from kws_jax.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
@@ -29,7 +31,6 @@ __all__ = ["Glued", "find_checkpoint", "glue", "main", "stream"]
 ROOT = Path(__file__).parents[1]
 SHIPPED = (ROOT / "checkpoints", ROOT / "results" / "checkpoints")
 CHUNK = SAMPLE_RATE // 10  # samples pushed at a time, as a microphone would
-DEFAULT_THRESHOLD = 0.5
 LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
 TRACK_SECONDS = (10, 20)
 
@@ -61,6 +62,7 @@ def main(
     data: Path | None = None,
     keyword: str | None = None,
     threshold: float | None = None,
+    smoothing: int | None = None,
 ) -> None:
     """Draws the demo; what is not named comes from the data folder, or is spoken by synthetic voices.
 
@@ -75,25 +77,29 @@ def main(
             from the folder librispeech beside it, if there are any.
         keyword: The word to spot; by default what the checkpoint says.
         threshold: Probability from which on the keyword is heard; by default what the checkpoint says, else 0.5.
+        smoothing: Steps that the detector averages over; by default what the checkpoint says, else 1.
     """
     folder = checkpoint or find_checkpoint((results / "checkpoints",) if results else SHIPPED, keyword)
     config, params, about = _load(folder)
     keyword = keyword or about.get("keyword")
-    if threshold is None:
-        threshold = float(about.get("threshold", DEFAULT_THRESHOLD))
-    if not 0 <= threshold <= 1:
-        raise UserError(f"the threshold {threshold} is no probability")
+    own = read_detector(folder, config)
+    detector = replace(
+        own,
+        threshold=own.threshold if threshold is None else threshold,
+        smoothing=own.smoothing if smoothing is None else smoothing,
+    )
     files = _choose_files((before, keyword_clip, after), data, keyword)
     glued = glue(*(_read(file) for file in files))
     times, probabilities = stream(params, config, to_float(glued.pcm))
     result = StreamResult(
         keyword=keyword or files[1].stem,
-        threshold=threshold,
+        threshold=detector.threshold,
         start=glued.start / SAMPLE_RATE,
         end=glued.end / SAMPLE_RATE,
         warm_up=float(config.step_end(config.max_window_length - 1)) / SAMPLE_RATE,
         times=times,
         probabilities=probabilities,
+        detections=tuple(Detector(detector).push(times, probabilities)),
     )
     _write(out, glued, result, files, config)
 
@@ -106,8 +112,7 @@ def glue(before: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"], af
     """
     gains = (_gain(before, keyword), 1.0, _gain(after, keyword))
     parts = [gain * part for gain, part in zip(gains, (before, keyword, after), strict=True)]
-    pcm = np.clip(np.rint(np.concatenate(parts) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-    return Glued(pcm, len(before), len(before) + len(keyword), gains)
+    return Glued(to_pcm(np.concatenate(parts)), len(before), len(before) + len(keyword), gains)
 
 
 def _gain(track: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"]) -> float:
@@ -163,11 +168,11 @@ def _choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: st
 
 
 def _real_files(data: Path, keyword: str) -> list[Path | None]:
-    """A clip of the keyword by a testing speaker, between recordings of running speech where there are two."""
+    """A clip of the keyword by a testing speaker, between two testing speakers' running speech where there is any."""
     clips = [path for path in sorted((data / keyword).glob("*")) if path.suffix in SUFFIXES and _is_testing(path)]
     if not clips:
         raise UserError(f"no clip of {keyword!r} by a testing speaker in {data}: name one with --keyword-clip")
-    speech = (path for path in sorted((data.resolve().parent / "librispeech").glob("*")) if path.suffix in SUFFIXES)
+    speech = speech_files(data.resolve().parent / "librispeech", "testing")
     tracks = list(islice((path for path in speech if TRACK_SECONDS[0] <= _seconds(path) <= TRACK_SECONDS[1]), 2))
     return [tracks[0], clips[0], tracks[1]] if len(tracks) == 2 else [None, clips[0], None]
 

@@ -9,12 +9,13 @@ from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 
 from kws_jax.config import FrontendConfig
+from kws_jax.detector import Detection
 from kws_jax.frontend import log_mel
 
 __all__ = ["StreamResult", "plot_stream"]
 
 DPI = 150
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "0.7"
+BLUE, ORANGE, RED, GREY = "#0072B2", "#E69F00", "#D55E00", "0.7"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class StreamResult:
         warm_up: When the attention's window has filled for the first time.
         times: Ends of the steps' receptive fields.
         probabilities: Of the keyword at each step.
+        detections: Times and smoothed probabilities of the detector's triggers.
     """
 
     keyword: str
@@ -38,11 +40,12 @@ class StreamResult:
     warm_up: float
     times: Float[np.ndarray, "steps"]
     probabilities: Float[np.ndarray, "steps"]
+    detections: tuple[Detection, ...]
 
     def to_json(self) -> dict[str, Any]:
         """With lists in place of arrays."""
         lists = {"times": self.times.tolist(), "probabilities": self.probabilities.tolist()}
-        return asdict(self) | lists
+        return asdict(self) | lists | {"detections": [found._asdict() for found in self.detections]}
 
     def describe(self) -> str:
         """One line: where the probability is highest, and how often it is over the threshold elsewhere."""
@@ -75,9 +78,12 @@ def plot_stream(result: StreamResult, waveform: Float32[np.ndarray, "samples"], 
     top.axhline(result.threshold, color="0.3", linestyle="--", linewidth=1, label=f"threshold {result.threshold:g}")
     top.plot(result.times, result.probabilities, color=BLUE, linewidth=1.5, marker=".", markersize=3)
     top.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{result.keyword}”")
+    if result.detections:
+        heard, scores = zip(*result.detections, strict=True)
+        top.plot(heard, scores, "v", color=RED, markersize=9, markeredgecolor="white", label="detection", zorder=3)
     top.grid(color="0.92")
     top.set_axisbelow(True)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     picture = bottom.imshow(
         np.asarray(log_mel(config, jnp.asarray(waveform)[None])[0]).T,
         origin="lower",

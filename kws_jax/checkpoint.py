@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 
 from kws_jax.array_types import Params
 from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.detector import DetectorConfig
 from kws_jax.errors import UserError
 
 CONFIG_FILE = "config.json"
@@ -47,8 +48,8 @@ def save(folder: Path, config: CrnnConfig, variables: dict[str, Params], about: 
         folder: Where to write.
         config: Model.
         variables: Its variables.
-        about: What a detector needs to know beside the weights: "keyword", the word it spots, and "threshold", the
-            probability from which on it is heard. Either may be left out.
+        about: What a detector needs to know beside the weights: "keyword", the word it spots; "threshold", the
+            probability from which on it is heard; "smoothing", in steps. Any may be left out.
     """
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,3 +100,20 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise UserError(f"{path} holds no JSON object")
     return about
+
+
+def read_detector(folder: Path, config: CrnnConfig) -> DetectorConfig:
+    """The detector that a checkpoint asks for; what it does not say is the default.
+
+    Raises:
+        UserError: If what it says is no threshold or smoothing.
+    """
+    about = read_about(folder)
+    try:
+        return DetectorConfig(
+            threshold=float(about.get("threshold", DetectorConfig.threshold)),
+            smoothing=int(about.get("smoothing", DetectorConfig.smoothing)),
+            step_duration=config.block_size / config.frontend.sample_rate,
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{Path(folder) / ABOUT_FILE}: {error}") from error

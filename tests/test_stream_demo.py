@@ -14,6 +14,7 @@ from experiments import stream_demo
 from experiments.stream_plot import StreamResult
 from kws_jax import checkpoint
 from kws_jax.data import read_audio
+from kws_jax.detector import DetectorConfig, detections
 from kws_jax.errors import UserError
 from kws_jax.splits import speaker_percentage
 from kws_jax.streaming import StreamingKws
@@ -68,6 +69,9 @@ def test_demo_writes_what_the_stream_says(tmp_path, model, files, capsys):
     np.testing.assert_array_equal(written["times"], times)
     np.testing.assert_array_equal(written["probabilities"], probabilities)
     assert (written["start"], written["end"]) == (7_001 / 16_000, 11_001 / 16_000)
+    found = [[d["time"], d["probability"]] for d in written["detections"]]
+    detector = DetectorConfig(threshold=written["threshold"], step_duration=TOY.block_size / 16_000)
+    np.testing.assert_array_equal(np.array(found).reshape(-1, 2).T, detections(times, probabilities, detector))
     assert (written["keyword"], written["threshold"]) == ("happy", 0.7)
     assert written["files"] == ["before.wav", "keyword_clip.wav", "after.wav"]
     assert out.read_bytes().startswith(b"\x89PNG")
@@ -117,15 +121,16 @@ def data(tmp_path) -> Path:
     clip = noise(3, 1, 8_000)[0]
     for speaker in (TESTING_SPEAKER, TRAINING_SPEAKER):
         write_wav(tmp_path / "speech_commands" / "happy" / f"{speaker}_nohash_0.wav", clip)
-    for number, seconds in enumerate((1, 11, 25, 12, 13)):
-        write_wav(tmp_path / "librispeech" / f"{number}.wav", noise(number, 1, 16_000 * seconds)[0])
+    # The hash of speaker 4 makes it a training speaker of running speech, those of the others testing speakers.
+    for speaker, seconds in ((16, 1), (23, 11), (24, 25), (34, 12), (4, 13), (5, 13)):
+        write_wav(tmp_path / "librispeech" / f"{speaker}-0.wav", noise(speaker, 1, 16_000 * seconds)[0])
     return tmp_path / "speech_commands"
 
 
 @pytest.mark.usefixtures("no_picture")
 def test_data_folder_gives_a_testing_speaker_between_running_speech(tmp_path, model, data):
     written = run(tmp_path / "plot.png", checkpoint=model, data=data)
-    assert written["files"] == ["1.wav", f"{TESTING_SPEAKER}_nohash_0.wav", "3.wav"]
+    assert written["files"] == ["23-0.wav", f"{TESTING_SPEAKER}_nohash_0.wav", "34-0.wav"]
     assert (written["start"], written["end"]) == (11, 11.5)
 
 
@@ -166,7 +171,7 @@ def test_bad_input_is_one_line(tmp_path, model, files, data):
     assert "text.wav cannot be read" in reason(before=text)
     assert "absent.wav cannot be read" in reason(after=tmp_path / "absent.wav")
     assert "is no checkpoint" in reason(checkpoint=tmp_path)
-    assert "1.5 is no probability" in reason(threshold=1.5)
+    assert "a probability in [0, 1], not 1.5" in reason(threshold=1.5)
     assert "no clip of 'marvin'" in reason(before=None, data=data, keyword="marvin")
     nameless = tmp_path / "nameless"
     checkpoint.save(nameless, TOY, random_variables(TOY))
@@ -175,5 +180,5 @@ def test_bad_input_is_one_line(tmp_path, model, files, data):
 
 def test_description_counts_steps_at_the_keyword_and_elsewhere():
     times = np.array([1.0, 2.0, 3.0, 4.0])
-    result = StreamResult("happy", 0.5, 1.5, 2.5, 0.4, times, np.array([0.6, 0.9, 0.1, 0.7]))
+    result = StreamResult("happy", 0.5, 1.5, 2.5, 0.4, times, np.array([0.6, 0.9, 0.1, 0.7]), ())
     assert "highest probability 0.900 at 2.00 s; over 0.5 in 1 steps there and 2 elsewhere" in result.describe()
