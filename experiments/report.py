@@ -1,6 +1,7 @@
 """Renders records: REPORT.md, its pictures, and the results in README.md."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
@@ -9,6 +10,9 @@ from tyro.conf import Positional
 from experiments import figures, sections
 from experiments.records import read_records
 from experiments.setting_section import setting_section
+from experiments.stream_figure import stream_det, stream_picture_names
+from experiments.stream_records import StreamStudy, read_stream_studies
+from experiments.stream_section import stream_chapter, stream_line
 from experiments.summary import Study, make_studies
 from kws_jax.errors import UserError, one_line_errors
 
@@ -23,27 +27,35 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
     """Renders the report.
 
     Args:
-        results: Folder with records/ and the logs that they name.
+        results: Folder with records/ and the logs that they name, and perhaps streams/ and streams_peer/.
         out: Folder for REPORT.md and figures/; a README.md there gets the results between its markers.
         check: Write nothing; fail if what lies there is not what the records say. Pictures only have to exist.
     """
     studies = make_studies(read_records(results / "records"))
-    texts = {out / "REPORT.md": render_report(studies, results, out, NOTES.read_text() if NOTES.is_file() else "")}
+    streams = read_stream_studies(results)
+    notes = NOTES.read_text() if NOTES.is_file() else ""
+    texts = {out / "REPORT.md": render_report(studies, results, out, notes, streams)}
     readme = out / "README.md"
     if readme.is_file() and BEGIN in readme.read_text():
-        texts[readme] = render_readme(readme.read_text(), studies)
+        texts[readme] = render_readme(readme.read_text(), studies, streams)
     pictures = [out / PICTURES / name for number in range(len(studies)) for name in _pictures(studies, number)]
+    stream_pictures = [out / PICTURES / name for name in stream_picture_names(len(streams))]
+    pictures += stream_pictures
     if check:
         _check(texts, pictures, f"python -m experiments.report {results.as_posix()} --out {out.as_posix()}")
         return
     for number, study in enumerate(studies):
         figures.draw(study, results, out / PICTURES, _suffix(studies, number))
+    for stream, path in zip(streams, stream_pictures, strict=True):
+        stream_det(stream).savefig(path, metadata={"Software": None})
     for path, text in texts.items():
         path.write_text(text)
     print("\n".join(str(path) for path in [*texts, *pictures]))
 
 
-def render_report(studies: list[Study], results: Path, out: Path, notes: str = "") -> str:
+def render_report(
+    studies: list[Study], results: Path, out: Path, notes: str = "", streams: Sequence[StreamStudy] = ()
+) -> str:
     """The whole report as Markdown.
 
     Args:
@@ -51,6 +63,7 @@ def render_report(studies: list[Study], results: Path, out: Path, notes: str = "
         results: Folder that the paths in records are relative to.
         out: Where the report will lie.
         notes: Text that no record can tell, with headings of its own.
+        streams: What was judged on continuous audio; without any, the chapter is left out.
     """
 
     def link(path: str) -> str:
@@ -62,12 +75,14 @@ def render_report(studies: list[Study], results: Path, out: Path, notes: str = "
     for number, study in enumerate(studies):
         pictures = [f"{PICTURES}/{name}" for name in _pictures(studies, number)]
         blocks.append(sections.study_section(study, pictures))
+    if streams:
+        blocks.append(stream_chapter(streams, [f"{PICTURES}/{name}" for name in stream_picture_names(len(streams))]))
     blocks += ["## Settings", *(setting_section(name, studies, link) for name in names)]
     blocks += [notes.strip()] if notes.strip() else []
     return "\n\n".join([*blocks, sections.machines(records)]) + "\n"
 
 
-def render_readme(readme: str, studies: list[Study]) -> str:
+def render_readme(readme: str, studies: list[Study], streams: Sequence[StreamStudy] = ()) -> str:
     """The README with its results replaced: those on the first study's corpus and split.
 
     Raises:
@@ -81,7 +96,9 @@ def render_readme(readme: str, studies: list[Study]) -> str:
     shown = [study for study in studies if (study.corpus, study.split) == (first.corpus, first.split)]
     tables = [f"**{study.title}**\n\n{sections.summary_table(study)}" for study in shown]
     picture = f"{PICTURES}/{figures.picture_names()[2]}"
-    block = "\n\n".join([*tables, f"![Error against work; bubbles are weight bytes]({picture})"])
+    block = "\n\n".join(
+        [*tables, f"![Error against work; bubbles are weight bytes]({picture})", *map(stream_line, streams)]
+    )
     return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
 
 

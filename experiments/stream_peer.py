@@ -75,19 +75,18 @@ def main(
     )
     found = [spot_scenes(keyword, scenes, jobs) for scenes in (validation, testing)]
     judged = judge(count(at_threshold(found[0]), validation, THRESHOLDS), at_threshold(found[1]), testing)
-    described = {"engine": "pocketsphinx", "version": metadata.version("pocketsphinx"), "keyword": keyword}
-    described |= {"seed": seed, "corpus": corpus.fingerprint}
+    record = {
+        "engine": "pocketsphinx",
+        "version": metadata.version("pocketsphinx"),
+        "keyword": keyword,
+        "seed": seed,
+        "corpus": corpus.fingerprint,
+        "scenes": {"validation": describe(validation), "testing": describe(testing)},
+        "mode": asdict(judged.summary),
+        "speed": measure_speed(keyword, checkpoints, testing.waveforms[0, : TIMED_SECONDS * SAMPLE_RATE]),
+    }
     path = out / "streams_peer" / f"pocketsphinx-{keyword}.json"
-    write_json(
-        path,
-        described
-        | {
-            "scenes": {"validation": describe(validation), "testing": describe(testing)},
-            "mode": asdict(judged.summary),
-            "speed": measure_speed(keyword, checkpoints, testing.waveforms[0, : TIMED_SECONDS * SAMPLE_RATE]),
-        }
-        | environment(),
-    )
+    write_json(path, record | environment())
     print(f"{path}: {judged.summary.test_miss_rate_at_1:.3f}")
 
 
