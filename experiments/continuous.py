@@ -53,7 +53,7 @@ class Material:
         keywords: The keyword's clips, (clips, samples), with who speaks them.
         speakers: Of the keyword clips.
         words: Clips of all other words.
-        speech: Utterances of running speech that do not hold the keyword's word.
+        speech: Utterances of running speech; whether one holds the keyword is not known, since none has a transcript.
         background: Noise recordings.
     """
 
@@ -97,9 +97,14 @@ def gather(corpus: Corpus, keyword: str, split: Split, part: str, speech_folder:
         split: Of the corpus.
         part: "validation" or "testing".
         speech_folder: See `read_speech`.
+
+    Raises:
+        UserError: If the part holds no clip of the keyword, or none of another word, or there is no speech.
     """
     clips = getattr(split, part)
     labels = corpus.labels(keyword)[clips]
+    if not 0 < np.count_nonzero(labels) < labels.size:
+        raise UserError(f"{part} speakers must say {keyword!r} and other words: choose another keyword or split")
     return Material(
         keywords=np.asarray(corpus.waveforms[clips[labels == 1]]),
         speakers=corpus.speakers[clips[labels == 1]],
@@ -113,7 +118,12 @@ def build_scenes(material: Material, hours: float, minutes_per_stream: float, se
     """Glues events in random order into streams, each with its own stretch of noise.
 
     Clips and utterances are used in shuffled rounds: none comes again before all others of its kind have.
+
+    Raises:
+        UserError: If there is no time for a keyword.
     """
+    if not min(hours, minutes_per_stream) > 0:
+        raise UserError(f"no scenes of {hours:g} hours in streams of {minutes_per_stream:g} minutes")
     rng = np.random.default_rng(seed)
     decks = {"keyword": _deck(rng, material.keywords), "word": _deck(rng, material.words)}
     decks["speech"] = _deck(rng, material.speech)
@@ -127,6 +137,8 @@ def build_scenes(material: Material, hours: float, minutes_per_stream: float, se
         waveforms.append(to_pcm(_with_noise(track, material.background, snr, rng)))
         intervals.append(np.array([(start, end) for _, start, end in keywords]).reshape(-1, 2))
         speakers.append(np.array([material.speakers[index] for index, _, _ in keywords]))
+    if not events["keyword"]:
+        raise UserError(f"no keyword falls into {hours:g} hours of audio: give more with --hours")
     return Scenes(np.stack(waveforms), intervals, speakers, snrs, dict(events))
 
 
@@ -179,7 +191,7 @@ def _with_noise(
     track: np.ndarray, background: tuple[np.ndarray, ...], snr: float | None, rng: np.random.Generator
 ) -> np.ndarray:
     """Adds one recording, repeated end to end, `snr` dB below the mean power of all that is spoken."""
-    if snr is None or not background:
+    if snr is None or not background or not track.any():
         return track
     noise = background[rng.integers(len(background))]
     noise = np.resize(np.roll(noise, -rng.integers(noise.shape[0])), track.shape[0])

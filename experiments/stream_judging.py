@@ -192,9 +192,10 @@ def _speaker_interval(misses: np.ndarray, speakers: np.ndarray) -> tuple[float, 
 
 
 def _resampled(counts: Counts, alarm_rate: float) -> np.ndarray:
-    """Miss rate at so many false alarms an hour of resampled streams; the same draws for equal numbers of streams."""
+    """Miss rate at so many false alarms an hour of resampled streams; the same draws for the same streams."""
     streams = counts.hours.size
     weights = np.random.default_rng(0).multinomial(streams, np.full(streams, 1 / streams), RESAMPLES)
+    weights = weights[weights @ counts.keywords > 0]  # few short streams may all be without one
     return np.array([miss_rate_at(counts.det(row.astype(np.float64)), alarm_rate) for row in weights])
 
 

@@ -19,6 +19,8 @@ GOAL = (
 HOW_TO_READ = """\
 - A **hit** is the first detection between a word's start and 1 s after its end; every other detection is a **false
   alarm**, a second one of the same word too. There is at most one trigger a second.
+- Clips and utterances come again in shuffled rounds, each time under other noise: a false alarm on one utterance may
+  come back with it, and streams are less independent than their intervals assume.
 - **Carried** streams with one state from the first sample to the last, **reset** sets the GRU's state to zero at times,
   and **sliding** runs the offline model on the last second at every step, from a zero state.
 - **Misses at 1 false alarm per hour** are the lowest at any threshold with no more than that on the test speakers
