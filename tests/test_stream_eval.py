@@ -9,7 +9,7 @@ import pytest
 
 from experiments import stream_eval, stream_runs
 from experiments.continuous import Scenes
-from experiments.stream_judging import compare_modes, judge_mode, poisson_interval
+from experiments.stream_judging import Counts, compare_modes, judge_mode, poisson_interval
 from experiments.stream_records import read_stream_studies
 from experiments.stream_runs import slide, stream
 from kws_jax import checkpoint, streaming
@@ -116,6 +116,12 @@ def test_a_detector_that_no_threshold_makes_quiet_stays_silent():
     judged = judge_mode(loud, SCENES, loud, SCENES, STEP).summary
     assert judged.threshold is None
     assert (judged.miss_rate, judged.false_alarms_per_hour, judged.latency) == (1, 0, None)
+
+
+def test_three_alarms_in_three_hours_are_one_an_hour():
+    streams = np.ones((18, 1))
+    counts = Counts(np.array([0.5]), 0 * streams, streams / 6, np.ones(18), np.full(18, 3 / 18))
+    assert counts.det().false_alarms_per_hour.tolist() == [1]
 
 
 def test_a_run_does_not_differ_from_itself():
