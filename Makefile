@@ -6,7 +6,7 @@ OUT ?= out
 READY := .venv/ready
 RUN_FLAGS := $(if $(DATA),--data $(DATA)) $(if $(KEYWORD),--keyword $(KEYWORD))
 
-.PHONY: run demo test test-slow lint report clean
+.PHONY: run demo test test-slow lint report notebook clean
 
 run: $(READY)
 	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) --out $(OUT)
@@ -29,6 +29,10 @@ lint: $(READY)
 
 report: $(READY)
 	$(BIN)/python -m experiments.report results --out .
+
+notebook: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[notebook]' -c constraints.txt
+	$(BIN)/python -m experiments.run_notebook
 
 clean:
 	rm -rf .venv out

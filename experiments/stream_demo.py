@@ -26,7 +26,7 @@ from kws_jax.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_pe
 from kws_jax.streaming import StreamingKws
 from kws_jax.synthetic import generate_demo_tracks
 
-__all__ = ["Glued", "find_checkpoint", "glue", "main", "stream"]
+__all__ = ["Glued", "choose_files", "find_checkpoint", "glue", "main", "stream"]
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = (ROOT / "checkpoints", ROOT / "results" / "checkpoints")
@@ -88,7 +88,7 @@ def main(
         threshold=own.threshold if threshold is None else threshold,
         smoothing=own.smoothing if smoothing is None else smoothing,
     )
-    files = _choose_files((before, keyword_clip, after), data, keyword)
+    files = choose_files((before, keyword_clip, after), data, keyword)
     glued = glue(*(_read(file) for file in files))
     times, probabilities = stream(params, config, to_float(glued.pcm))
     result = StreamResult(
@@ -152,7 +152,17 @@ def _work(folder: Path) -> int:
     return macs_per_clip(config_from_json((folder / CONFIG_FILE).read_text())).total
 
 
-def _choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: str | None) -> list[Path]:
+def choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: str | None) -> list[Path]:
+    """Recordings before the keyword, of it and after it: what is given, else from the data folder, else synthetic.
+
+    Args:
+        given: None for each that is to be found.
+        data: See `main`.
+        keyword: The word that is said.
+
+    Raises:
+        UserError: If there is no keyword to look for, or no clip of it.
+    """
     if None not in given:
         return [file for file in given if file]
     if keyword is None:
