@@ -61,7 +61,7 @@ def _train_in_jax(
     setting: Setting, recipe: train.Recipe, task: Task, log_path: Path
 ) -> tuple[CrnnConfig, dict[str, Any]]:
     frontend, training = setting.model.frontend, task.split.training
-    speech = speech_clips(task.speech, setting.speech_share)
+    speech = speech_clips(task.speech, setting.speech_share, task.keyword)
     clips = np.concatenate([task.corpus.waveforms[training], speech])
     material = train.Corpus(
         power=jnp.asarray(train.cached_mel_power(frontend, clips)),
@@ -80,7 +80,7 @@ def _train_in_jax(
     return fold_batch_norm(setting.model, variables)
 
 
-def speech_clips(folder: Path | None, share: float) -> np.ndarray:
+def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
     """Seconds of the training speakers' running speech, every half second one: (clips, samples), int16.
 
     Raises:
@@ -90,7 +90,7 @@ def speech_clips(folder: Path | None, share: float) -> np.ndarray:
         return np.zeros((0, CLIP_LENGTH), np.int16)
     if folder is None:
         raise UserError("this setting trains on running speech: give --speech a folder of <speaker>-*.flac files")
-    utterances = read_speech(folder, "training")
+    utterances = read_speech(folder, "training", keyword)
     seconds = [
         utterance[start : start + CLIP_LENGTH]
         for utterance in utterances
