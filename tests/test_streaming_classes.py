@@ -24,6 +24,7 @@ from torch_ref.frontend import MelPower, log_mel
 from torch_ref.model import CRNN
 from torch_ref.quantize import to_fp16, to_qint8
 from torch_ref.streaming import StreamingKws, StreamingModel
+from torch_ref.threads import single_thread
 
 EVERY_CONFIG = CONFIGS | ODD_CONFIGS
 LIMIT = 20  # blocks
@@ -57,6 +58,7 @@ def trailing_probabilities(
     return softmax(torch.cat(rows).float().numpy(), axis=1)[:, 1]
 
 
+@single_thread()
 @torch.inference_mode()
 def offline(model: CRNN, mel_power: MelPower, window_length: int, samples: np.ndarray) -> np.ndarray:
     """Probabilities of all steps from one pass over all samples."""
@@ -134,7 +136,7 @@ def test_any_chunking_is_offline(side: str, name: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_CONFIG)
-@pytest.mark.parametrize(("side", "examples"), [("jax", 1_500), ("torch", 500)])
+@pytest.mark.parametrize(("side", "examples"), [("jax", 1_200), ("torch", 300)])
 def test_ten_thousand_chunkings_are_offline(side: str, examples: int, name: str):
     check_chunkings(side, name, examples, derandomize=False)
 
@@ -187,7 +189,7 @@ def test_a_smaller_number_format_streams_to_its_own_offline_run(
     expected = reference(model, mel_power, window_length, samples)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=tolerance)
     if reference is offline_by_steps:
-        assert np.median(np.abs(probabilities - expected)) < CROSS_FRAMEWORK
+        assert np.quantile(np.abs(probabilities - expected), 0.9) < CROSS_FRAMEWORK
 
 
 @pytest.mark.parametrize("convert", [lambda model: model, to_fp16, to_qint8], ids=["fp32", "fp16", "qint8"])

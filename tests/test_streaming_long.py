@@ -17,6 +17,7 @@ from tolerances import CROSS_FRAMEWORK, EXACT
 from torch.nn import functional
 
 from torch_ref.frontend import MelPower, log_mel
+from torch_ref.threads import single_thread
 
 CONFIG = CONFIGS["student"]
 MINUTES, MINUTE = 60, 60 * 16_000  # samples; 750 blocks exactly
@@ -62,6 +63,7 @@ def continued(side: str, stream: Stream) -> Stream:
     return fresh
 
 
+@single_thread()
 @torch.inference_mode()
 def offline_hour() -> np.ndarray:
     """Probabilities of one pass of GRU and attention over the whole hour, its log-mel joined from overlapping parts."""
