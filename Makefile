@@ -1,5 +1,5 @@
 # make run | make demo | make test: each sets up a virtual environment of its own in .venv, once.
-#   DATA=dir KEYWORD=word make run    does the same on real clips
+#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech to train on
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
@@ -9,12 +9,12 @@ RUN_FLAGS := $(if $(DATA),--data $(DATA)) $(if $(KEYWORD),--keyword $(KEYWORD))
 .PHONY: run demo test test-slow lint report notebook clean
 
 run: $(READY)
-	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) --out $(OUT)
+	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) $(if $(SPEECH),--speech $(SPEECH)) --out $(OUT)
 	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(RUN_FLAGS) --out $(OUT)/figures/stream_demo.png
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
 
 demo: $(READY)
-	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/pooled_hard-sheila/flax --out $(OUT)/stream_demo.png
+	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/pooled_stream-sheila/flax --out $(OUT)/stream_demo.png
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -q

@@ -139,8 +139,8 @@ def _load(folder: Path) -> tuple[CrnnConfig, Params, dict[str, Any]]:
 
 
 def find_checkpoint(folders: tuple[Path, ...], keyword: str | None) -> Path:
-    """The checkpoint with the least work, of those that spot the keyword if there is one."""
-    files = sorted(path for folder in folders for path in folder.rglob(CONFIG_FILE))
+    """The checkpoint with the least work (of equal ones the last by name), of those that spot the keyword if given."""
+    files = sorted((path for folder in folders for path in folder.rglob(CONFIG_FILE)), reverse=True)
     found = [path.parent for path in files if keyword in (None, read_about(path.parent).get("keyword"))]
     if not found:
         what = f"of {keyword!r}" if keyword else "there"

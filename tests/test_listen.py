@@ -152,7 +152,7 @@ def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytes
         with pytest.raises(SystemExit, match=message):
             listen.main(arguments)
     checkpoint.save(tmp_path / "toy", TOY, VARIABLES, {"threshold": "high"})
-    with pytest.raises(SystemExit, match="about.json: could not convert string to float: 'high'"):
+    with pytest.raises(SystemExit, match=r"about\.json: could not convert string to float: 'high'"):
         listen.main(["-", "--checkpoint", str(tmp_path / "toy")])
 
 

@@ -137,7 +137,7 @@ def test_needs_come_first():
         assert all(order.index(need) < order.index(each) for each in order for need in BY_NAME[each].needs)
 
 
-@pytest.mark.parametrize("name", ["base-happy", "pooled_hard-happy"])
+@pytest.mark.parametrize("name", ["base-happy", "pooled_stream-happy"])
 def test_shipped_models_agree_on_real_clips(name: str, real_data: Path):
     corpus = load_corpus(real_data)
     config, variables = checkpoint.restore(ROOT / "checkpoints" / name / "flax")
@@ -147,7 +147,7 @@ def test_shipped_models_agree_on_real_clips(name: str, real_data: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["base", "pooled_hard"])
+@pytest.mark.parametrize("name", ["base", "pooled_stream"])
 def test_shipped_models_score_as_recorded(name: str, real_data: Path, tmp_path: Path):
     record = read_record(ROOT / "results" / "records" / f"{name}-happy-official-0.json")
     task = run.make_task(real_data, "happy", "official", 0, None, tmp_path)
