@@ -80,7 +80,17 @@ def plot_stream(result: StreamResult, waveform: Float32[np.ndarray, "samples"], 
     top.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{result.keyword}”")
     if result.detections:
         heard, scores = zip(*result.detections, strict=True)
-        top.plot(heard, scores, "v", color=RED, markersize=9, markeredgecolor="white", label="detection", zorder=3)
+        top.plot(
+            heard,
+            scores,
+            "v",
+            color=RED,
+            markersize=9,
+            markeredgecolor="white",
+            label="detection",
+            zorder=3,
+            clip_on=False,
+        )
     top.grid(color="0.92")
     top.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
