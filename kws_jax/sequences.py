@@ -16,7 +16,7 @@ from kws_jax.config import CrnnConfig
 TOLERANCE = 12  # frames around a keyword clip's end at which a step must say "keyword"
 
 
-def glue(log_mel: LogMel, clips_per_sequence: int) -> LogMel:
+def glue(log_mel: LogMel, clips_per_sequence: int) -> Float[Array, "sequences glued mels"]:
     """Joins consecutive clips of a batch; each gives all frames but its last, which only mirrors its end."""
     batch, frames, mels = log_mel.shape
     return log_mel[:, :-1].reshape(batch // clips_per_sequence, clips_per_sequence * (frames - 1), mels)
