@@ -21,6 +21,7 @@ SYNTHETIC_KEYWORD = "sheila"
 QUICK_EPOCHS = 2
 # The seminar's recipe takes 8,000 steps on its 51,000 clips; on the synthetic corpus's 1,700 it would take 270.
 SYNTHETIC_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64, epochs=60)
+SYNTHETIC_EPOCHS = 180  # of our own recipe, for the same reason
 
 
 def main(
@@ -88,8 +89,9 @@ def make_task(data: Path | None, keyword: str | None, split: str, seed: int, spe
 def resolved(setting: Setting, synthetic: bool, quick: bool) -> Setting:
     """The setting as it is run on this corpus."""
     recipe: SeminarRecipe | Recipe | None = setting.recipe
-    if synthetic and isinstance(recipe, SeminarRecipe):
-        recipe = SYNTHETIC_SEMINAR
+    if synthetic and recipe is not None:
+        is_seminar = isinstance(recipe, SeminarRecipe)
+        recipe = SYNTHETIC_SEMINAR if is_seminar else replace(recipe, epochs=SYNTHETIC_EPOCHS)
     if quick and recipe is not None:
         recipe = replace(recipe, epochs=QUICK_EPOCHS)
     return replace(setting, recipe=recipe)
