@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from conversion.files import to_module
 from experiments.records import Cost, Quality
@@ -12,7 +13,7 @@ from experiments.task import Task
 from kws_jax import cost
 from kws_jax.bootstrap import PairedScores, speaker_bootstrap
 from kws_jax.config import CrnnConfig
-from kws_jax.data import to_float
+from kws_jax.data import CLIP_LENGTH, to_float
 from kws_jax.metrics import au_fa_fr, auroc_error, balanced_au_fa_fr, equal_error_rate
 from torch_ref import accounting, quantize
 from torch_ref.frontend import MelPower
@@ -55,14 +56,13 @@ def judge(task: Task, part: np.ndarray, margins: np.ndarray, base_margins: np.nd
     """Metrics over a part of the held-out clips."""
     chosen = np.isin(task.split.held_out, part)
     labels, scores, base_scores = task.labels[part], margins[chosen], base_margins[chosen]
-    probabilities = 1.0 / (1.0 + np.exp(-scores))
     pair = PairedScores(scores, base_scores, labels, task.corpus.speakers[part])
     interval = speaker_bootstrap([pair])
     return Quality(
         clips=int(part.size),
         keyword_clips=int(labels.sum()),
         auroc_error=auroc_error(scores, labels),
-        au_fa_fr=au_fa_fr(probabilities, labels),
+        au_fa_fr=au_fa_fr(expit(scores), labels),
         balanced_au_fa_fr=balanced_au_fa_fr(scores, labels),
         equal_error_rate=equal_error_rate(scores, labels),
         auroc_error_interval=tuple(interval.student),
@@ -77,7 +77,7 @@ def base_model(task: Task) -> CRNN:
 
 def count_cost(config: CrnnConfig, model: CRNN, shipped: Path, base: CRNN) -> Cost:
     """Counts a model's work and bytes, and times it against the base, clip by clip in turn."""
-    clip = torch.zeros(1, config.frontend.num_mels, config.frontend.num_frames(16_000))
+    clip = torch.zeros(1, config.frontend.num_mels, config.frontend.num_frames(CLIP_LENGTH))
     clip_in_format = clip.half() if next(model.parameters()).dtype == torch.float16 else clip
     with torch.inference_mode():
         seconds, base_seconds = accounting.measure(lambda: model(clip_in_format), lambda: base(clip))

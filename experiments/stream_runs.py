@@ -6,15 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import expit
 from tqdm import tqdm
 
 from kws_jax import streaming
 from kws_jax.array_types import Params
 from kws_jax.config import CrnnConfig
-from kws_jax.data import to_float
+from kws_jax.data import CLIP_LENGTH, to_float
 from kws_jax.model import predict
 
-WINDOW = 16_000  # samples of the sliding window: the clips that models are trained on
+WINDOW = CLIP_LENGTH  # samples of the sliding window: what models are trained on
 BLOCKS_AT_ONCE = 375  # 30 s of the base, so that memory stays small
 WINDOWS_AT_ONCE = 256
 
@@ -92,5 +93,4 @@ def _times(config: CrnnConfig, steps: np.ndarray) -> np.ndarray:
 
 
 def _probability(logits: np.ndarray) -> np.ndarray:
-    margin = (logits[..., 1] - logits[..., 0]).astype(np.float64)
-    return 1.0 / (1.0 + np.exp(-margin))
+    return expit((logits[..., 1] - logits[..., 0]).astype(np.float64))

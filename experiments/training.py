@@ -44,13 +44,11 @@ def trained_weights(setting: Setting, task: Task) -> tuple[CrnnConfig, dict[str,
 
 
 def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, log_path: Path) -> dict[str, Any]:
-    labels = task.labels
-
     def epoch_batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        drawn = _draw(task, labels, epoch)
+        drawn = _draw(task, epoch)
         for start in range(0, drawn.shape[0], recipe.batch_size):
             batch = drawn[start : start + recipe.batch_size]
-            yield to_float(task.corpus.waveforms[batch]), labels[batch]
+            yield to_float(task.corpus.waveforms[batch]), task.labels[batch]
 
     task_config = to_task_config(setting.model)
     model = train_torch(task_config, recipe, epoch_batches, task.corpus.background, task.seed, log_path=log_path)
@@ -70,7 +68,7 @@ def _train_in_jax(
     )
 
     def draw(epoch: int) -> np.ndarray:
-        drawn = np.searchsorted(training, _draw(task, task.labels, epoch))
+        drawn = np.searchsorted(training, _draw(task, epoch))
         rng = np.random.default_rng([task.seed, epoch, 1])
         replaced = (task.labels[training[drawn]] == 0) & (rng.random(drawn.shape[0]) < setting.speech_share)
         return np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
@@ -99,11 +97,11 @@ def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
     return to_pcm(np.stack(seconds))
 
 
-def _draw(task: Task, labels: np.ndarray, epoch: int) -> np.ndarray:
+def _draw(task: Task, epoch: int) -> np.ndarray:
     """Clips of one epoch: class-balanced, as many as there are training clips."""
     training = task.split.training
     rng = np.random.default_rng([task.seed, epoch])
-    return training[balanced_indices(labels[training], training.shape[0], rng)]
+    return training[balanced_indices(task.labels[training], training.shape[0], rng)]
 
 
 def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]) -> np.ndarray:
