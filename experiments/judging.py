@@ -40,7 +40,7 @@ def save_scores(setting: str, task: Task, margins: np.ndarray) -> Path:
         path,
         margins=margins.astype(np.float32),
         labels=task.labels[held_out].astype(np.int8),
-        speakers=np.unique(task.corpus.speakers[held_out], return_inverse=True)[1].astype(np.int16),
+        corpus_speakers=np.unique(task.corpus.speakers, return_inverse=True)[1][held_out].astype(np.int32),
         testing=np.isin(held_out, task.split.testing),
     )
     return path

@@ -1,17 +1,16 @@
 """How sure a comparison of two models is: a paired bootstrap of 1 - AUROC over speakers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int, Real, Shaped
+from scipy.sparse import coo_array
 
-from kws_jax.metrics import Labels, Scores, checked, weighted_auroc_errors
+from kws_jax.metrics import Labels, Scores, checked
 
 __all__ = ["Interval", "PairedScores", "SpeakerBootstrap", "speaker_bootstrap"]
-
-MAX_BATCH_ELEMENTS = 2**21  # of resamples x clips, 16 MiB a temporary
 
 
 class Interval(NamedTuple):
@@ -39,6 +38,7 @@ class SpeakerBootstrap(NamedTuple):
         base: The base's error.
         ratio: student / base; 1 where both are 0, infinite where the base's alone is.
         difference: student - base.
+        mean_ratio: Mean over kinds of the ratio of that kind's mean errors.
         num_resamples: Resamples that counted: those with both classes in every group.
     """
 
@@ -46,11 +46,16 @@ class SpeakerBootstrap(NamedTuple):
     base: Interval
     ratio: Interval
     difference: Interval
+    mean_ratio: Interval
     num_resamples: int
 
 
 def speaker_bootstrap(
-    groups: Sequence[PairedScores], num_resamples: int = 2_000, seed: int = 0, confidence: float = 0.95
+    groups: Sequence[PairedScores],
+    num_resamples: int = 2_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    kinds: Sequence[Hashable] | None = None,
 ) -> SpeakerBootstrap:
     """Paired percentile bootstrap of 1 - AUROC that resamples speakers.
 
@@ -64,6 +69,7 @@ def speaker_bootstrap(
         num_resamples: Draws, at least 1.
         seed: Of the draws.
         confidence: Coverage of the intervals, in (0, 1).
+        kinds: Of each group, such as its keyword, for `mean_ratio`; one kind by default.
 
     Raises:
         ValueError: The arguments are out of range, the arrays of a group do not fit together (`metrics.checked`), or
@@ -79,42 +85,58 @@ def speaker_bootstrap(
         raise ValueError("speakers and labels differ in length")
     speakers, indices = np.unique(np.concatenate([group.speakers for group in groups]), return_inverse=True)
     clip_speakers = np.split(indices, np.cumsum([len(group.speakers) for group in groups])[:-1])
-    estimates = _statistics(_mean_errors(groups, clip_speakers, np.ones((1, len(speakers)))))[:, 0]
-    batch_size = max(1, MAX_BATCH_ELEMENTS // max(len(group.speakers) for group in groups))
     rng = np.random.default_rng(seed)
-    batches = []
-    for start in range(0, num_resamples, batch_size):
-        size = min(batch_size, num_resamples - start)
-        counts = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), size=size)
-        batches.append(_mean_errors(groups, clip_speakers, counts))
-    errors = np.concatenate(batches, axis=1)
-    errors = errors[:, ~np.isnan(errors).any(axis=0)]
-    if errors.size == 0:
+    draws = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), size=num_resamples)
+    counts = np.vstack([np.ones((1, len(speakers))), draws])  # the first row takes the data as they are
+    errors = np.stack([_errors(group, ids, counts) for group, ids in zip(groups, clip_speakers, strict=True)])
+    errors = errors[:, :, ~np.isnan(errors).any(axis=(0, 1))]
+    if errors.shape[2] == 1:
         raise ValueError("no resample has clips of both classes: there are too few speakers")
-    values = np.sort(_statistics(errors), axis=1)
+    statistics = _statistics(errors, list(kinds) if kinds is not None else [None] * len(groups))
+    values = np.sort(statistics[:, 1:], axis=1)
     tail = math.floor((1 - confidence) / 2 * (values.shape[1] - 1))
-    ends = np.stack([estimates, values[:, tail], values[:, -1 - tail]], axis=1)
-    student, base, ratio, difference = (Interval(*row) for row in ends.tolist())
-    return SpeakerBootstrap(student, base, ratio, difference, num_resamples=values.shape[1])
+    ends = np.stack([statistics[:, 0], values[:, tail], values[:, -1 - tail]], axis=1)
+    student, base, ratio, difference, mean_ratio = (Interval(*row) for row in ends.tolist())
+    return SpeakerBootstrap(student, base, ratio, difference, mean_ratio, num_resamples=values.shape[1])
 
 
-def _mean_errors(
-    groups: Sequence[PairedScores],
-    clip_speakers: Sequence[Int[np.ndarray, "_"]],
-    counts: Real[np.ndarray, "resamples speakers"],
+def _errors(
+    group: PairedScores, speakers: Int[np.ndarray, "clips"], counts: Real[np.ndarray, "resamples speakers"]
 ) -> Float64[np.ndarray, "2 resamples"]:
-    """1 - AUROC of student and base, averaged over groups; NaN where a group has lost a class."""
-    errors = np.zeros((2, len(counts)))
-    for group, speakers in zip(groups, clip_speakers, strict=True):
-        weights = counts[:, speakers].astype(np.float64)
-        for model, scores in enumerate((group.student_scores, group.base_scores)):
-            errors[model] += weighted_auroc_errors(*checked(scores, group.labels), weights) / len(groups)
+    """1 - AUROC of student and base; NaN where a class is lost.
+
+    With n[s] and m[t] the keyword's and the other clips of speakers s and t, w[s, t] their misordered pairs, and c the
+    times that a speaker was drawn, the error is sum c[s] c[t] w[s, t] / (sum c[s] n[s] sum c[t] m[t]). Few pairs are
+    misordered, so that w is sparse.
+    """
+    _, positive = checked(group.student_scores, group.labels)
+    keyword, other = speakers[positive], speakers[~positive]
+    size = counts.shape[1]
+    pairs = (counts @ np.bincount(keyword, minlength=size)) * (counts @ np.bincount(other, minlength=size))
+    errors = np.full((2, len(counts)), np.nan)
+    for model, scores in enumerate((group.student_scores, group.base_scores)):
+        values, _ = checked(scores, group.labels)
+        below = values[positive][:, None] - values[~positive]
+        rows, columns = np.nonzero(below <= 0)
+        weights = np.where(below[rows, columns] == 0, 0.5, 1.0)
+        misordered = coo_array((weights, (keyword[rows], other[columns])), shape=(size, size)).tocsr()
+        np.divide(np.sum((counts @ misordered) * counts, axis=1), pairs, out=errors[model], where=pairs > 0)
     return errors
 
 
-def _statistics(errors: Float64[np.ndarray, "2 resamples"]) -> Float64[np.ndarray, "4 resamples"]:
-    """Student, base, ratio and difference, from the errors of student and base."""
-    student, base = errors
+def _statistics(
+    errors: Float64[np.ndarray, "groups 2 resamples"], kinds: Sequence[Hashable]
+) -> Float64[np.ndarray, "5 resamples"]:
+    """Student, base, ratio, difference and mean ratio, from the errors of student and base."""
+    student, base = errors.mean(axis=0)
+    members = [[index for index, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)]
+    mean_ratio = np.mean([_ratio(*errors[indices].mean(axis=0)) for indices in members], axis=0)
+    return np.stack([student, base, _ratio(student, base), student - base, mean_ratio])
+
+
+def _ratio(
+    student: Float64[np.ndarray, "resamples"], base: Float64[np.ndarray, "resamples"]
+) -> Float64[np.ndarray, "resamples"]:
     ratio = np.where(student > 0, np.inf, 1.0)
     np.divide(student, base, out=ratio, where=base > 0)
-    return np.stack([student, base, ratio, student - base])
+    return ratio

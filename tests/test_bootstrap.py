@@ -20,7 +20,7 @@ def test_bootstrap_equals_resampling_clips_speaker_by_speaker() -> None:
     groups = [make_group(0), make_group(1, num_speakers=70)]
     speakers = np.unique(np.concatenate([group.speakers for group in groups]))
     counts = np.random.default_rng(5).multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), size=100)
-    students, bases = [], []
+    students, bases, mean_ratios = [], [], []
     for count in counts:
         drawn = np.repeat(speakers, count)
         errors = []
@@ -31,10 +31,11 @@ def test_bootstrap_equals_resampling_clips_speaker_by_speaker() -> None:
         student, base = np.mean(errors, axis=0)
         students.append(student)
         bases.append(base)
-    result = speaker_bootstrap(groups, num_resamples=100, seed=5, confidence=0.9)
+        mean_ratios.append(np.mean([student / base for student, base in errors]))
+    result = speaker_bootstrap(groups, num_resamples=100, seed=5, confidence=0.9, kinds=["happy", "bed"])
     assert result.num_resamples == 100
-    expected = [students, bases, np.divide(students, bases), np.subtract(students, bases)]
-    for interval, values in zip(result[:4], expected, strict=True):
+    expected = [students, bases, np.divide(students, bases), np.subtract(students, bases), mean_ratios]
+    for interval, values in zip(result[:5], expected, strict=True):
         low, high = np.sort(values)[[4, -5]]  # 5 % of 99 gaps is 4.95: the outer neighbour
         assert interval[1:] == pytest.approx((low, high), rel=tolerances.CLOSED_FORM)
 
@@ -48,14 +49,23 @@ def test_bootstrap_estimates_are_the_plain_errors() -> None:
     pooled = speaker_bootstrap([group, make_group(1)], num_resamples=50)
     other = auroc_error(make_group(1).student_scores, make_group(1).labels)
     assert pooled.student.estimate == pytest.approx((student + other) / 2, rel=tolerances.CLOSED_FORM)
+    assert pooled.mean_ratio == pooled.ratio, "one kind by default"
 
 
-def test_bootstrap_does_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bootstrap_counts_ties_as_half() -> None:
+    group = make_group(0)
+    rounded = group._replace(student_scores=np.round(group.student_scores))
+    result = speaker_bootstrap([rounded], num_resamples=50)
+    assert result.student.estimate == pytest.approx(
+        auroc_error(rounded.student_scores, group.labels), rel=tolerances.CLOSED_FORM
+    )
+
+
+def test_bootstrap_repeats_with_its_seed() -> None:
     groups = [make_group(0)]
-    whole = speaker_bootstrap(groups, num_resamples=50, seed=3)
-    monkeypatch.setattr("kws_jax.bootstrap.MAX_BATCH_ELEMENTS", 7 * 300)
-    assert speaker_bootstrap(groups, num_resamples=50, seed=3) == whole
-    assert speaker_bootstrap(groups, num_resamples=50, seed=4) != whole
+    first = speaker_bootstrap(groups, num_resamples=50, seed=3)
+    assert speaker_bootstrap(groups, num_resamples=50, seed=3) == first
+    assert speaker_bootstrap(groups, num_resamples=50, seed=4) != first
 
 
 def test_bootstrap_is_paired_and_sees_speakers() -> None:
