@@ -14,7 +14,7 @@ from kws_jax.data import load_corpus
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.splits import check_split, split_official, split_random
 from kws_jax.synthetic import SPEECH_FOLDER, generate_corpus
-from kws_jax.train import Recipe
+from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 SYNTHETIC_KEYWORD = "sheila"

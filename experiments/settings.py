@@ -5,7 +5,7 @@ from typing import Literal
 
 from kws_jax.config import BASE, POOLED_13X, CrnnConfig
 from kws_jax.errors import UserError
-from kws_jax.train import Recipe
+from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 NumberFormat = Literal["fp32", "fp16", "qint8"]

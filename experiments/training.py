@@ -22,7 +22,8 @@ from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
-from kws_jax.model import Crnn, fold_batch_norm
+from kws_jax.model import fold_batch_norm
+from kws_jax.recipe import Recipe
 from kws_jax.splits import balanced_indices
 from torch_ref.train import SeminarRecipe
 from torch_ref.train import train as train_torch
@@ -55,9 +56,7 @@ def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, log_pat
     return from_module(model, setting.model)
 
 
-def _train_in_jax(
-    setting: Setting, recipe: train.Recipe, task: Task, log_path: Path
-) -> tuple[CrnnConfig, dict[str, Any]]:
+def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, log_path: Path) -> tuple[CrnnConfig, dict[str, Any]]:
     frontend, training = setting.model.frontend, task.split.training
     speech = speech_clips(task.speech, setting.speech_share, task.keyword)
     clips = np.concatenate([task.corpus.waveforms[training], speech])
@@ -112,12 +111,11 @@ def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]
 
 
 def load_teacher(name: str, task: Task) -> train.Teacher:
-    """A trained setting as a function from log-mels to logits."""
-    config, variables = task.load_variables(name)
-    return lambda log_mel: Crnn(config).apply(variables, log_mel)[0]
+    """A trained setting, to learn from."""
+    return train.Teacher(*task.load_variables(name))
 
 
-def _summary(recipe: SeminarRecipe | train.Recipe, log_path: Path, seconds: float) -> Training:
+def _summary(recipe: SeminarRecipe | Recipe, log_path: Path, seconds: float) -> Training:
     lines = [json.loads(line) for line in log_path.read_text().splitlines()]
     return Training(
         framework="PyTorch" if isinstance(recipe, SeminarRecipe) else "JAX",

@@ -1,6 +1,7 @@
 """The CRNN with attention as a Flax module: log-mel to logits."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,20 @@ from kws_jax.frontend import log_mel
 from kws_jax.layers import AttentionEnergy, Gru, attend, attend_trailing
 
 BATCH_NORM_EPSILON = 1e-5
+
+
+class Outputs(NamedTuple):
+    """What a model says of a clip, and what a student can learn from besides.
+
+    Attributes:
+        logits: Of the classes.
+        attention: Weights of the steps.
+        context: The GRU's outputs, averaged under the attention.
+    """
+
+    logits: Logits
+    attention: AttentionWeights
+    context: Float[Array, "batch hidden"]
 
 
 class Crnn(nn.Module):
@@ -60,10 +75,10 @@ class Crnn(nn.Module):
         outputs, hidden = self.gru(features, hidden, training)
         return outputs, self.attention(outputs), hidden
 
-    def classify(self, outputs: Sequence, energies: AttentionWeights) -> tuple[Logits, AttentionWeights]:
-        """Logits of the attention's weighted mean, and the attention weights."""
+    def classify(self, outputs: Sequence, energies: AttentionWeights) -> Outputs:
+        """The attention's weighted mean, and its logits."""
         context, weights = attend(outputs, energies)
-        return self.classifier(context), weights
+        return Outputs(self.classifier(context), weights, context)
 
     def every_step(self, log_mel: LogMel, training: bool = False) -> Float[Array, "batch steps classes"]:
         """Logits of every step of whole tracks, attending over the trailing window, from a hidden state of zero."""
@@ -71,11 +86,16 @@ class Crnn(nn.Module):
         outputs, energies, _ = self.recur(features, zero_hidden(self.config, log_mel.shape[0]), training)
         return self.classifier(attend_trailing(outputs, energies, self.config.max_window_length))
 
-    def __call__(self, log_mel: LogMel, training: bool = False) -> tuple[Logits, AttentionWeights]:
-        """Logits and attention weights of whole clips, from a hidden state of zero."""
+    def outputs(self, log_mel: LogMel, training: bool = False) -> Outputs:
+        """All outputs of whole clips, from a hidden state of zero."""
         features = self.convolve(log_mel, training)
         outputs, energies, _ = self.recur(features, zero_hidden(self.config, log_mel.shape[0]), training)
         return self.classify(outputs, energies)
+
+    def __call__(self, log_mel: LogMel, training: bool = False) -> tuple[Logits, AttentionWeights]:
+        """Logits and attention weights of whole clips, from a hidden state of zero."""
+        outputs = self.outputs(log_mel, training)
+        return outputs.logits, outputs.attention
 
 
 def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch layers hidden"]:

@@ -132,7 +132,7 @@ def _advance(
     output, energy, hidden = model.recur(model.convolve(frames), state.hidden)
     outputs = jnp.concatenate([state.outputs[:, 1:], output], axis=1)
     energies = jnp.concatenate([state.energies[:, 1:], energy], axis=1)
-    logits, _ = model.classify(outputs, energies)
+    logits = model.classify(outputs, energies).logits
     advanced = state._replace(hidden=hidden, outputs=outputs, energies=energies)
     return _select(is_step, advanced, state), jnp.where(is_step[:, None], logits, jnp.nan)
 

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,50 +13,29 @@ import optax
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
-from kws_jax.array_types import Key, Logits, LogMel, MelPower, Params
-from kws_jax.augment import Augmentation, augment_power, mask_log_mel
+from kws_jax.array_types import Key, LogMel, MelPower, Params
+from kws_jax.augment import augment_power, mask_log_mel
 from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, mel_power
-from kws_jax.losses import cross_entropy, dark_knowledge
-from kws_jax.model import Crnn, init_variables
+from kws_jax.losses import attention_transfer, cross_entropy, dark_knowledge, similarity
+from kws_jax.model import Crnn, Outputs, init_variables
+from kws_jax.recipe import Recipe, optimizer
 from kws_jax.sequences import glue, sequence_loss
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a student is trained: AdamW under a one-cycle schedule, hard labels and a teacher's dark knowledge.
+class TrainState(NamedTuple):
+    """What one step hands to the next.
 
     Attributes:
-        epochs: Passes of as many draws as there are training clips.
-        batch_size: Clips a step.
-        peak_learning_rate: Top of the one-cycle schedule, reached after 30 % of the steps.
-        weight_decay: Decoupled weight decay.
-        teacher_weight: Share of dark knowledge in the loss, in [0, 1]; the rest is cross-entropy.
-        temperature: Of the dark knowledge.
-        augmentation: Ranges of the random augmentations; None trains on the clips as they are.
-        clips_per_sequence: Above 1, clips are glued into sequences of so many that one GRU state runs through, and
-            every step is judged (see `kws_jax.sequences`); for hard labels only.
+        variables: Of the last step.
+        average: Their moving average; the variables themselves where the recipe has none.
+        optimizer: Of optax.
+        key: Of the coming steps.
     """
 
-    epochs: int = 60
-    batch_size: int = 128
-    peak_learning_rate: float = 5e-3
-    weight_decay: float = 1e-3
-    teacher_weight: float = 0.0
-    temperature: float = 3.0
-    augmentation: Augmentation | None = field(default_factory=Augmentation)
-    clips_per_sequence: int = 1
-
-    def __post_init__(self) -> None:
-        if self.clips_per_sequence > 1 and (self.teacher_weight or self.batch_size % self.clips_per_sequence):
-            raise ValueError("sequences take hard labels, and a batch size that is a whole number of sequences")
-
-
-class TrainState(NamedTuple):
-    """What one step hands to the next."""
-
     variables: dict[str, Params]
+    average: dict[str, Params]
     optimizer: optax.OptState
     key: Key
 
@@ -70,7 +48,18 @@ class Corpus(NamedTuple):
     noise: Float[Array, "noise_frames mels"]
 
 
-Teacher = Callable[[LogMel], Logits]
+class Teacher(NamedTuple):
+    """A trained model that hears the same log-mels."""
+
+    config: CrnnConfig
+    variables: dict[str, Params]
+
+    def outputs(self, log_mel: LogMel) -> Outputs:
+        """What it says of clips."""
+        outputs: Any = Crnn(self.config).apply(self.variables, log_mel, method="outputs")
+        return Outputs(*outputs)
+
+
 Draw = Callable[[int], np.ndarray]
 
 
@@ -95,14 +84,10 @@ def cached_mel_power(config: FrontendConfig, waveforms: np.ndarray, batch_size: 
     return power
 
 
-def optimizer(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
-    """AdamW with gradient norm 5 and a one-cycle learning rate.
-
-    References:
-        Smith: Super-Convergence, 2018. Loshchilov, Hutter: Decoupled Weight Decay Regularization, 2019.
-    """
-    schedule = optax.cosine_onecycle_schedule(num_steps, recipe.peak_learning_rate, pct_start=0.3)
-    return optax.chain(optax.clip_by_global_norm(5.0), optax.adamw(schedule, weight_decay=recipe.weight_decay))
+def step_times(config: CrnnConfig, num_steps: int) -> Float[Array, " steps"]:
+    """Middle of what each step sees, in seconds from a clip's start."""
+    frames = jnp.arange(num_steps) * config.stride_frames + (config.kernel_frames - 1) / 2
+    return frames * (config.frontend.hop_length / config.frontend.sample_rate)
 
 
 def loss_function(
@@ -111,29 +96,34 @@ def loss_function(
     recipe: Recipe,
     log_mel: LogMel,
     labels: Int[Array, " batch"],
-    teacher_logits: Logits | None,
+    teacher: Teacher | None,
     dropout_key: Key,
 ) -> tuple[Float[Array, ""], dict[str, Params]]:
     """A step's loss, and the batch statistics it leaves behind."""
+    heard, method = log_mel, "outputs"
     if recipe.clips_per_sequence > 1:
-        sequences = glue(log_mel, recipe.clips_per_sequence)
-        logits, updated = Crnn(config).apply(
-            variables,
-            sequences,
-            training=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
-            method="every_step",
-        )
-        return sequence_loss(logits, labels, config, log_mel.shape[1] - 1), dict(updated)
-    (logits, _), updated = Crnn(config).apply(
-        variables, log_mel, training=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+        heard, method = glue(log_mel, recipe.clips_per_sequence), "every_step"
+    student, updated = Crnn(config).apply(
+        variables, heard, training=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}, method=method
     )
-    loss = cross_entropy(logits, labels)
-    if teacher_logits is not None:
-        taught = dark_knowledge(logits, teacher_logits, recipe.temperature)
-        loss = (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * taught
+    if recipe.clips_per_sequence > 1:
+        return sequence_loss(student, labels, config, log_mel.shape[1] - 1), dict(updated)
+    loss = cross_entropy(student.logits, labels)
+    if teacher is not None and recipe.is_taught:
+        taught = teacher.outputs(log_mel)
+        soft = dark_knowledge(student.logits, taught.logits, recipe.temperature)
+        times = [
+            step_times(c, w.shape[1]) for c, w in ((config, student.attention), (teacher.config, taught.attention))
+        ]
+        loss = (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * soft
+        loss += recipe.attention_weight * attention_transfer(student.attention, taught.attention, *times)
+        loss += recipe.similarity_weight * similarity(student.context, taught.context)
     return loss, dict(updated)
+
+
+def start_state(variables: dict[str, Params], transformation: optax.GradientTransformation, key: Key) -> TrainState:
+    """The state before the first step."""
+    return TrainState(variables, variables, transformation.init(variables["params"]), key)
 
 
 def train_step(
@@ -148,18 +138,18 @@ def train_step(
     """One batch: augment, ask the teacher about the very same input, differentiate, update."""
     key, power_key, mask_key, dropout_key = jax.random.split(state.key, 4)
     log_mel = _augmented(power_key, mask_key, corpus.power[indices], corpus.noise, config, recipe)
-    teacher_logits = teacher(log_mel) if teacher and recipe.teacher_weight else None
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
     def loss_of(params: Params) -> tuple[Array, dict[str, Params]]:
         variables = {"params": params, **rest}
-        return loss_function(variables, config, recipe, log_mel, corpus.labels[indices], teacher_logits, dropout_key)
+        return loss_function(variables, config, recipe, log_mel, corpus.labels[indices], teacher, dropout_key)
 
     params = state.variables["params"]
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
     updates, optimizer_state = transformation.update(gradient, state.optimizer, params)
     variables = {"params": optax.apply_updates(params, updates), **updated}
-    return TrainState(variables, optimizer_state, key), loss
+    average = optax.incremental_update(variables, state.average, 1.0 - recipe.average_decay)
+    return TrainState(variables, average, optimizer_state, key), loss
 
 
 def _augmented(
@@ -179,8 +169,9 @@ def train(
     seed: int,
     teacher: Teacher | None = None,
     log_path: Path | None = None,
+    initial: dict[str, Params] | None = None,
 ) -> dict[str, Params]:
-    """Trains a model from scratch and returns its variables after the last epoch.
+    """Trains a model and returns its variables after the last epoch, averaged where the recipe says so.
 
     Args:
         config: Model.
@@ -188,23 +179,25 @@ def train(
         corpus: Training clips.
         draw: From an epoch's number, from 0, to the indices of its clips; the incomplete last batch is left out.
         seed: Of the initial parameters, the augmentations and the dropout.
-        teacher: From log-mels to logits; used where the recipe's teacher_weight is positive.
+        teacher: Used where the recipe asks for one.
         log_path: Where to write a JSON line an epoch: step, epoch, loss, seconds, clips_per_second. Steps count from 1,
             epochs from 0; the loss is the epoch's mean, and seconds are those spent in training since its start.
+        initial: Variables to go on from; fresh ones by default.
 
     Raises:
-        UserError: If an epoch has fewer clips than a batch.
+        UserError: If an epoch has fewer clips than a batch, or the teacher has another front end than the model.
         ValueError: If the recipe asks for a teacher and there is none.
         IndexError: If an index is none of the corpus; on a device it would silently become the last clip.
         RuntimeError: If the loss or a weight is no longer finite.
     """
-    if recipe.teacher_weight and teacher is None:
-        raise ValueError(f"teacher_weight is {recipe.teacher_weight}, but there is no teacher")
+    if recipe.is_taught and teacher is None:
+        raise ValueError("the recipe asks for a teacher, but there is none")
+    if teacher is not None and teacher.config.frontend != config.frontend:
+        raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
     steps = _steps_per_epoch(draw(0).shape[0], recipe.batch_size)
     transformation = optimizer(recipe, recipe.epochs * steps)
     init_key, key = jax.random.split(jax.random.key(seed))
-    variables = init_variables(init_key, config)
-    state = TrainState(variables, transformation.init(variables["params"]), key)
+    state = start_state(initial or init_variables(init_key, config), transformation, key)
 
     @jax.jit
     def epoch(state: TrainState, corpus: Corpus, batches: Array) -> tuple[TrainState, Array]:
@@ -234,7 +227,7 @@ def train(
         lines.append(line | {"clips_per_second": batches.size / elapsed})
         if log_path:
             log_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return state.variables
+    return state.average
 
 
 def _steps_per_epoch(drawn: int, batch_size: int) -> int:

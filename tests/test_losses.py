@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax, softmax
 from tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK
 
-from kws_jax.losses import cross_entropy, dark_knowledge
+from kws_jax.losses import attention_transfer, cross_entropy, dark_knowledge, similarity
 
 LOGITS = arrays(np.float32, (4, 3), elements=st.floats(-8, 8, width=32))
 TEMPERATURES = st.sampled_from([0.5, 1.0, 3.0, 20.0])
@@ -73,3 +73,58 @@ def test_the_gradient_keeps_its_size_when_the_temperature_rises():
     centred = [x - x.mean(axis=1, keepdims=True) for x in (_batch(0), _batch(1))]
     limit = np.linalg.norm(centred[0] - centred[1]) / (3 * 5)
     assert abs(norms[1] / limit - 1) < abs(norms[0] / limit - 1) < 0.2
+
+
+def _attention(seed: int, steps: int) -> np.ndarray:
+    return softmax(np.random.default_rng(seed).normal(0, 2, (5, steps)), axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("steps", "teacher_steps"), [(11, 11), (8, 11), (12, 5)])
+def test_attention_transfer(steps: int, teacher_steps: int):
+    student, teacher = _attention(0, steps), _attention(1, teacher_steps)
+    times, teacher_times = np.linspace(0.2, 0.9, steps), np.linspace(0.1, 0.95, teacher_steps)
+    ours = float(attention_transfer(*map(jnp.asarray, (student, teacher, times, teacher_times))))
+    by_hand, targets = 0.0, []
+    for row, taught in zip(student.astype(np.float64), teacher.astype(np.float64), strict=True):
+        target = np.interp(times, teacher_times, taught)
+        targets.append(target / target.sum())
+        by_hand += sum(t * np.log(t / s) for t, s in zip(targets[-1], row, strict=True)) / 5
+    theirs = torch.nn.functional.kl_div(
+        torch.from_numpy(student).log(), torch.from_numpy(np.stack(targets)), reduction="batchmean"
+    )
+    assert ours == pytest.approx(by_hand, abs=CROSS_FRAMEWORK)
+    assert ours == pytest.approx(theirs.item(), abs=CROSS_FRAMEWORK)
+
+
+def test_attention_transfer_at_its_ends():
+    times = jnp.arange(4.0)
+    same = jnp.asarray(_attention(0, 4))
+    assert float(attention_transfer(same, same, times, times)) == pytest.approx(0, abs=SAME_FRAMEWORK)
+    certain, elsewhere = (jnp.asarray(np.eye(4, dtype=np.float32)[[index]]) for index in (0, 2))
+    gradients = jax.grad(attention_transfer, argnums=(0, 1))(elsewhere, certain, times, times)
+    assert np.isfinite(attention_transfer(elsewhere, certain, times, times))
+    assert np.isfinite(gradients[0]).all()
+    np.testing.assert_array_equal(gradients[1], np.zeros((1, 4)))
+
+
+def test_similarity():
+    rng = np.random.default_rng(0)
+    student, teacher = (rng.normal(size=(6, width)).astype(np.float32) for width in (3, 8))
+    ours = float(similarity(jnp.asarray(student), jnp.asarray(teacher)))
+    grams = []
+    for features in (student.astype(np.float64), teacher.astype(np.float64)):
+        gram = np.array([[sum(a * b) for b in features] for a in features])
+        grams.append(np.array([row / np.sqrt(sum(row**2)) for row in gram]))
+    normal = torch.nn.functional.normalize
+    in_torch = [normal(features @ features.T) for features in map(torch.from_numpy, (student, teacher))]
+    assert ours == pytest.approx(((grams[0] - grams[1]) ** 2).sum() / 36, abs=CROSS_FRAMEWORK)
+    assert ours == pytest.approx(float((in_torch[0] - in_torch[1]).pow(2).sum() / 36), abs=CROSS_FRAMEWORK)
+    turned = student @ np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
+    assert float(similarity(jnp.asarray(3 * turned), jnp.asarray(student))) < SAME_FRAMEWORK
+    gradient = jax.grad(similarity, argnums=1)(jnp.asarray(student), jnp.asarray(teacher))
+    np.testing.assert_array_equal(gradient, np.zeros((6, 8)))
+
+
+def test_similarity_of_nothing_has_a_gradient():
+    nothing = jnp.zeros((3, 2))
+    assert np.isfinite(jax.grad(similarity)(nothing, jnp.ones((3, 2)))).all()

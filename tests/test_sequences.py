@@ -14,8 +14,9 @@ from kws_jax import streaming
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.frontend import log_compress, log_mel
 from kws_jax.model import Crnn
+from kws_jax.recipe import Recipe
 from kws_jax.sequences import TOLERANCE, glue, sequence_loss, step_coverage
-from kws_jax.train import Recipe, train
+from kws_jax.train import train
 
 
 def _must_say(config: CrnnConfig, labels: list[int], frames: int, step: int) -> int | None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,12 +14,13 @@ from tolerances import SAME_FRAMEWORK
 
 from kws_jax import train as training
 from kws_jax.augment import Augmentation
-from kws_jax.config import FrontendConfig
+from kws_jax.config import BASE, FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, log_mel, mel_power
-from kws_jax.losses import cross_entropy, dark_knowledge
+from kws_jax.losses import attention_transfer, cross_entropy, dark_knowledge, similarity
 from kws_jax.model import Crnn, init_variables
-from kws_jax.train import Corpus, Recipe, train
+from kws_jax.recipe import Recipe, optimizer
+from kws_jax.train import Corpus, Teacher, train
 
 CONFIG = replace(TOY, batch_norm=True, gru_layers=1, gru_hidden=8)
 EPOCHS = 25
@@ -96,50 +98,86 @@ def test_what_is_not_finite_stops_the_training(tmp_path: Path):
 def test_misuse_is_named():
     with pytest.raises(UserError, match="an epoch of 68 clips is less than a batch of 128"):
         train(CONFIG, Recipe(), CORPUS, _draw, 0)
-    with pytest.raises(ValueError, match=r"teacher_weight is 0\.5, but there is no teacher"):
-        train(CONFIG, replace(RECIPE, teacher_weight=0.5), CORPUS, _draw, 0)
+    for weight in ("teacher_weight", "attention_weight", "similarity_weight"):
+        with pytest.raises(ValueError, match="asks for a teacher, but there is none"):
+            train(CONFIG, replace(RECIPE, **{weight: 0.5}), CORPUS, _draw, 0)
+    other = replace(CONFIG, frontend=replace(CONFIG.frontend, num_mels=14))
+    with pytest.raises(UserError, match=r"the teacher's front end .*num_mels=14.* is not the model's"):
+        train(CONFIG, RECIPE, CORPUS, _draw, 0, Teacher(other, {}))
+    with pytest.raises(ValueError, match="average_decay must be in"):
+        replace(RECIPE, average_decay=1.0)
     with pytest.raises(IndexError, match="epoch 0 draws clips 5 to 68 of 68"):
         train(CONFIG, RECIPE, CORPUS, lambda _: np.arange(5, CLIPS + 1), 0)
 
 
-def test_the_teachers_share_of_the_loss():
-    variables, key = init_variables(jax.random.key(0), TOY), jax.random.key(1)
+def test_what_the_teacher_adds_to_the_loss():
+    config = replace(TOY, gru_layers=1, stride=(2, 1))
+    variables, teacher = (init_variables(jax.random.key(seed), c) for seed, c in enumerate((config, TOY)))
     clips = log_compress(TOY.frontend, jnp.asarray(CORPUS.power[:6]))
-    teacher = jnp.asarray(np.random.default_rng(0).normal(0, 2, (6, 2)), jnp.float32)
-    weights = [0.0, 0.3, 1.0]
+    student, taught = (Crnn(c).apply(v, clips, method="outputs") for c, v in ((config, variables), (TOY, teacher)))
+    times = [training.step_times(c, o.attention.shape[1]) for c, o in ((config, student), (TOY, taught))]
+    assert len(times[0]) > len(times[1])
+    soft = float(dark_knowledge(student.logits, taught.logits, 2.0))
+    added = {
+        "attention_weight": float(attention_transfer(student.attention, taught.attention, *times)),
+        "similarity_weight": float(similarity(student.context, taught.context)),
+    }
+    weights = [{"teacher_weight": 0.3}, {"teacher_weight": 1.0}, *({name: 0.7} for name in added)]
+    recipes = [Recipe(temperature=2.0, **weight) for weight in weights]
 
     @jax.jit
-    def losses(labels: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        logits, _ = Crnn(TOY).apply(variables, clips, training=True, rngs={"dropout": key})
-        recipes = [Recipe(teacher_weight=weight, temperature=2.0) for weight in weights]
-        return logits, [
-            training.loss_function(variables, TOY, recipe, clips, labels, teacher, key)[0] for recipe in recipes
-        ]
+    def losses(labels: jax.Array) -> list[jax.Array]:
+        def loss(recipe: Recipe) -> jax.Array:
+            key = jax.random.key(1)
+            return training.loss_function(variables, config, recipe, clips, labels, Teacher(TOY, teacher), key)[0]
+
+        return [loss(recipe) for recipe in recipes]
 
     labels = jnp.asarray(CORPUS.labels[:6])
-    logits, mixed = losses(labels)
-    hard, soft = float(cross_entropy(logits, labels)), float(dark_knowledge(logits, teacher, 2.0))
-    assert mixed == pytest.approx([(1 - weight) * hard + weight * soft for weight in weights], abs=SAME_FRAMEWORK)
-    _, swapped = losses(1 - labels)
-    assert [a == b for a, b in zip(mixed, swapped, strict=True)] == [False, False, True]
+    hard = float(cross_entropy(student.logits, labels))
+    expected = [0.7 * hard + 0.3 * soft, soft, *(hard + 0.7 * value for value in added.values())]
+    assert losses(labels) == pytest.approx(expected, abs=SAME_FRAMEWORK)
+    assert min(soft, *added.values()) > 100 * SAME_FRAMEWORK
+
+
+def test_steps_lie_in_the_middle_of_what_they_see():
+    np.testing.assert_allclose(training.step_times(BASE, 3), [0.095, 0.175, 0.255], atol=SAME_FRAMEWORK)
 
 
 def test_the_teacher_hears_what_the_student_hears():
     """A student without dropout that is its own teacher has nothing to learn, whatever the augmentation does."""
-    config, recipe = replace(TOY, gru_layers=1), replace(RECIPE, teacher_weight=1.0)
-    variables, transformation = init_variables(jax.random.key(0), config), training.optimizer(recipe, 10)
-    state = training.TrainState(variables, transformation.init(variables["params"]), jax.random.key(1))
-    corpus, heard = jax.tree.map(jnp.asarray, CORPUS), []
-
-    def teacher(log_mel: jax.Array) -> jax.Array:
-        jax.debug.callback(heard.append, log_mel)
-        return Crnn(config).apply(variables, log_mel)[0]
-
-    step = jax.jit(training.train_step, static_argnames=("config", "recipe", "transformation", "teacher"))
-    _, loss = step(state, corpus, jnp.arange(16), config, recipe, transformation, teacher)
+    config = replace(TOY, gru_layers=1)
+    recipe = replace(RECIPE, teacher_weight=1.0, attention_weight=1.0, similarity_weight=1.0)
+    variables, transformation = init_variables(jax.random.key(0), config), optimizer(recipe, 10)
+    state = training.start_state(variables, transformation, jax.random.key(1))
+    corpus = jax.tree.map(jnp.asarray, CORPUS)
+    rest = {"config": config, "recipe": recipe, "transformation": transformation}
+    step = jax.jit(partial(training.train_step, teacher=Teacher(config, variables), **rest))
+    _, loss = step(state, corpus, jnp.arange(16))
     assert abs(float(loss)) < SAME_FRAMEWORK
-    jax.effects_barrier()
-    assert (heard[0] != log_compress(config.frontend, corpus.power[:16])).mean() > 0.5, "the clips were augmented"
+
+
+def test_the_average_follows_the_steps():
+    recipe = replace(PLAIN, average_decay=0.75)
+    variables, transformation = init_variables(jax.random.key(0), CONFIG), optimizer(recipe, 10)
+    state = training.start_state(variables, transformation, jax.random.key(1))
+    corpus, by_hand = jax.tree.map(jnp.asarray, CORPUS), variables
+    rest = {"config": CONFIG, "recipe": recipe, "transformation": transformation}
+    step = jax.jit(partial(training.train_step, teacher=None, **rest))
+    for number in range(3):
+        state, _ = step(state, corpus, jnp.arange(16) + number)
+        by_hand = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, by_hand, state.variables)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=SAME_FRAMEWORK), by_hand, state.average)
+    assert not _equal(state.average, state.variables)
+
+
+def test_training_goes_on_from_given_variables():
+    start = init_variables(jax.random.key(5), CONFIG)
+    still = replace(PLAIN, peak_learning_rate=1e-30, weight_decay=0.0)
+    trained = train(CONFIG, still, CORPUS, _draw, 0, initial=start)["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=SAME_FRAMEWORK), trained, start["params"])
+    fresh = train(CONFIG, still, CORPUS, _draw, 0)["params"]
+    assert np.abs(fresh["conv"]["kernel"] - start["params"]["conv"]["kernel"]).max() > 0.01
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 512])
@@ -157,7 +195,7 @@ def test_cached_mel_power_is_the_front_ends(batch_size: int):
 
 def _updates(recipe: Recipe, num_steps: int, gradients: list[float], weight: float = 0.0) -> np.ndarray:
     """What the optimizer adds to one weight, held still, at each step."""
-    transformation = training.optimizer(recipe, num_steps)
+    transformation = optimizer(recipe, num_steps)
     state, updates = transformation.init(jnp.float32(weight)), []
     step = jax.jit(transformation.update)
     for gradient in gradients:
