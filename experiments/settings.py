@@ -27,6 +27,7 @@ class Setting:
         teacher: Setting whose model teaches this one.
         number_format: Of the weights, evaluated as such.
         speech_share: Share of the training clips without the keyword that are seconds of running speech.
+        headline: Whether a sweep over several keywords runs it with every one of them, not with the first alone.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Setting:
     teacher: str | None = None
     number_format: NumberFormat = "fp32"
     speech_share: float = 0.0
+    headline: bool = False
 
     @property
     def needs(self) -> tuple[str, ...]:
