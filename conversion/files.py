@@ -14,22 +14,28 @@ from conversion.mapping import flax_to_torch, torch_to_flax, unwrap
 from kws_jax.checkpoint import config_from_json, config_to_json
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
-from torch_ref import tensor_files
+from torch_ref import packed, tensor_files
+from torch_ref.formats import FORMATS, format_of
 from torch_ref.model import CRNN
 
-CONFIG_KEY = "config"
+CONFIG_KEY, FORMAT_KEY = "config", "format"
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | None]:
     """Reads a torch-side checkpoint: safetensors, or a .pt or .pth file of plain tensors, nested or not.
 
+    Packed weights come back as the float32 numbers that they stand for.
+
     Returns:
         The bare state_dict, and the configuration where the file carries one (those written here do).
 
     Raises:
-        ConversionError: If the file is absent, is neither, holds something else than dense tensors, or would have to
-            execute code to be read.
+        ConversionError: If the file is absent, is neither, is damaged, holds something else than dense tensors, or
+            would have to execute code to be read.
     """
+    if _read_metadata(path).get(FORMAT_KEY) in packed.MATRIX_BITS:
+        packed_config, model = read_module(path)
+        return {key: tensor.numpy() for key, tensor in model.state_dict().items()}, packed_config
     try:
         state = {key: _as_array(path, key, value) for key, value in unwrap(tensor_files.read_state_dict(path)).items()}
     except OSError as error:
@@ -49,12 +55,17 @@ def _as_array(path: Path, key: str, value: Any) -> np.ndarray:
         raise ConversionError(f"{path}: {key} is a {value.dtype} {value.layout}: give a dense float tensor") from error
 
 
-def _read_config(path: Path) -> CrnnConfig | None:
+def _read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says in its header; nothing for any other file."""
     try:
         with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
-    except SafetensorError:
-        return None
+            return file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def _read_config(path: Path) -> CrnnConfig | None:
+    metadata = _read_metadata(path)
     try:
         return config_from_json(metadata[CONFIG_KEY]) if CONFIG_KEY in metadata else None
     except UserError as error:
@@ -70,6 +81,34 @@ def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfi
     else:
         torch.save({key: torch.from_numpy(array) for key, array in state.items()}, part)
     part.replace(path)
+
+
+def write_module(path: Path, model: CRNN, config: CrnnConfig) -> None:
+    """Writes a PyTorch model in any number format as safetensors; its header holds configuration and format."""
+    name = format_of(model)
+    part = path.with_name(path.name + ".part")
+    metadata = {CONFIG_KEY: config_to_json(config), FORMAT_KEY: name}
+    tensor_files.save_tensors(part, FORMATS[name].tensors(model), metadata)
+    part.replace(path)
+
+
+def read_module(path: Path) -> tuple[CrnnConfig, CRNN]:
+    """The model that `write_module` wrote, bit for bit, in evaluation mode.
+
+    Raises:
+        ConversionError: If the file is absent, damaged, or none of those.
+    """
+    if not path.is_file():
+        raise ConversionError(f"{path} cannot be opened: no such file")
+    config, name = _read_config(path), _read_metadata(path).get(FORMAT_KEY)
+    if config is None or name not in FORMATS:
+        raise ConversionError(f"{path}: not a whole safetensors file with a configuration and a known number format")
+    try:
+        return config, FORMATS[name].load(to_task_config(config), tensor_files.load_tensors(path))
+    except ConversionError:
+        raise
+    except ValueError as error:
+        raise ConversionError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def load_for_flax(path: Path, known: CrnnConfig = BASE) -> tuple[CrnnConfig, dict[str, Any]]:

@@ -6,11 +6,11 @@ A scheme says what becomes integers. A group of weights W shares one scale, in f
 
 with half_range = (2^b - 1) / 2 for b bits: 127.5 for 8, 7.5 for 4. A weight is then integer * scale.
 
-| scheme | matrices                       | convolution    | vectors (biases)   | scales                  |
-|--------|--------------------------------|----------------|--------------------|-------------------------|
-| qint8  | 8 bits, one scale each         | float32        | float32            | float32, floor 2^-23    |
-| int8   | 8 bits, one a gate of the GRU  | 8, one a channel | 16 bits, one scale | float16, floor 2^-14  |
-| int4   | 4 bits, one a gate of the GRU  | 4, one a channel | 8 bits, one scale  | float16, floor 2^-14  |
+| scheme | matrices                      | convolution      | vectors (biases)  | scales               |
+|--------|-------------------------------|------------------|-------------------|----------------------|
+| qint8  | 8 bits, one scale each        | float32          | float32           | float32, floor 2^-23 |
+| int8   | 8 bits, one a gate of the GRU | 8, one a channel | 8 bits, one scale | float16, floor 2^-14 |
+| int4   | 4 bits, one a gate of the GRU | 4, one a channel | 8 bits, one scale | float16, floor 2^-14 |
 
 "qint8" is the grid of torch's dynamic quantization, whose activations, quantized as they come, are not imitated here.
 "int8" and "int4" are weight-only. Batch normalisation must be folded first (`model.fold_batch_norm`): what is deployed
@@ -31,7 +31,7 @@ __all__ = ["Grid", "Scheme", "fake_quantize", "fake_quantize_params", "grid_of",
 
 Scheme = Literal["qint8", "int8", "int4"]
 MATRIX_BITS = {"int8": 8, "int4": 4}
-VECTOR_BITS = {"int8": 16, "int4": 8}
+VECTOR_BITS = 8
 GATES = 3
 
 
@@ -40,7 +40,7 @@ class Grid:
     """How one array becomes integers.
 
     Attributes:
-        bits: Width of an integer.
+        bits: Width of an integer, 2 to 8.
         groups: Equal blocks of the last axis (outputs), each with a scale of its own.
         half_scales: Whether scales are stored, and so rounded, as float16; no scale is then below its normal numbers.
     """
@@ -56,7 +56,7 @@ def grid_of(path: tuple[str, ...], shape: tuple[int, ...], scheme: Scheme) -> Gr
     if scheme == "qint8":
         return None if is_vector or is_conv else Grid()
     if is_vector:
-        return Grid(VECTOR_BITS[scheme], half_scales=True)
+        return Grid(VECTOR_BITS, half_scales=True)
     groups = shape[-1] if is_conv else GATES if path[0] == "gru" else 1
     return Grid(MATRIX_BITS[scheme], groups, half_scales=True)
 
@@ -78,7 +78,7 @@ def quantize_weights(weights: Float[Array, "..."], grid: Grid) -> tuple[Int[Arra
         scales = jnp.maximum(scales, 2.0**-23)
     reciprocals = jax.lax.optimization_barrier(1.0 / scales)
     integers = jnp.clip(jnp.round(blocks * reciprocals[:, None]), -limit, limit - 1)
-    return integers.reshape(weights.shape).astype(jnp.int8 if grid.bits <= 8 else jnp.int16), scales
+    return integers.reshape(weights.shape).astype(jnp.int8), scales
 
 
 @jax.custom_jvp

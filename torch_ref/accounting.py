@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from torch_ref.formats import FORMATS, format_of
 from torch_ref.model import CRNN
-from torch_ref.quantize import integer_weights, is_quantized
+from torch_ref.packed import PackedCrnn
+from torch_ref.quantize import is_quantized
 from torch_ref.threads import single_thread
 
 __all__ = [
@@ -81,14 +83,15 @@ def num_parameters(model: CRNN) -> int:
 
 def _weights(model: CRNN) -> dict[str, Tensor]:
     """Everything inference needs; the batches that a normalisation has seen are not among it."""
-    tensors = integer_weights(model) if is_quantized(model) else model.state_dict()
+    tensors = FORMATS[format_of(model)].tensors(model)
     return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
 def weight_bytes(model: CRNN) -> int:
-    """Returns the bytes of all weights, with the scales (4) and zero points (1) of quantized matrices.
+    """Returns the bytes of all weights, with the scales (4) and zero points (1) of qint8 matrices.
 
-    Running means and variances of a batch normalisation count as weights.
+    Of packed weights it is all that is stored: integers, scales (2 each) and padding. Running means and variances of a
+    batch normalisation count as weights.
     """
     return sum(tensor.numel() * tensor.element_size() for tensor in _weights(model).values())
 
@@ -96,16 +99,18 @@ def weight_bytes(model: CRNN) -> int:
 def serialized_bytes(model: CRNN) -> int:
     """Returns the size of the file that torch.save makes of the state_dict, container included.
 
-    A quantized state_dict is a pickle that only unsafe loading reads, so this is for comparison with published sizes;
-    what is shipped is the safetensors file of `integer_weights`.
+    The state_dict of qint8 is a pickle that only unsafe loading reads, so this is for comparison with published sizes;
+    what is shipped is a safetensors file of plain tensors. Of packed weights, the one array of bytes is saved.
     """
     buffer = io.BytesIO()
-    torch.save(model.state_dict(), buffer)
+    torch.save(_weights(model) if isinstance(model, PackedCrnn) else model.state_dict(), buffer)
     return len(buffer.getvalue())
 
 
 def homework_megabytes(model: CRNN) -> float:
-    """Returns the homework's memory: parameters x element size, in MiB, without scales and zero points."""
+    """Returns the homework's memory: parameters x element size, in MiB, without scales, zero points and padding."""
+    if isinstance(model, PackedCrnn):
+        return model.integer_bits / 8 / MEBIBYTE
     trained = {name for name, _ in float_twin(model).named_parameters()}
     tensors = {name: tensor for name, tensor in _weights(model).items() if name in trained}
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / MEBIBYTE

@@ -11,6 +11,7 @@ from torch.ao.nn.quantized import dynamic
 
 from torch_ref.config import TaskConfig
 from torch_ref.model import CRNN
+from torch_ref.tensor_files import check_like
 
 __all__ = ["integer_weights", "is_quantized", "load_qint8", "to_fp16", "to_qint8"]
 
@@ -75,7 +76,7 @@ def load_qint8(config: TaskConfig, tensors: Mapping[str, Tensor]) -> CRNN:
     """
     with torch.random.fork_rng(devices=[]):
         model = to_qint8(CRNN(config))
-    _check(integer_weights(model), tensors)
+    check_like(integer_weights(model), tensors)
     model.conv.load_state_dict({name: tensors[f"conv.{name}"] for name in model.conv.state_dict()})
     for prefix, module in _quantized_modules(model).items():
         weights, biases = _unpack(module)
@@ -86,18 +87,6 @@ def load_qint8(config: TaskConfig, tensors: Mapping[str, Tensor]) -> CRNN:
         else:
             module.set_weight_bias(new_weights["weight"], new_biases["bias"])
     return model
-
-
-def _check(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Compares names, shapes and types."""
-    problems = [f"missing {name}" for name in expected if name not in tensors]
-    problems += [f"unexpected {name}" for name in tensors if name not in expected]
-    for name in expected.keys() & tensors.keys():
-        wanted, given = ((tuple(t.shape), t.dtype) for t in (expected[name], tensors[name]))
-        if wanted != given:
-            problems.append(f"{name} is {given}, not {wanted}")
-    if problems:
-        raise ValueError("not the tensors of this quantized model: " + "; ".join(sorted(problems)))
 
 
 def _quantized_modules(model: CRNN) -> dict[str, dynamic.GRU | dynamic.Linear]:

@@ -9,12 +9,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-__all__ = ["load_tensors", "read_state_dict", "save_tensors"]
+__all__ = ["check_like", "load_tensors", "read_state_dict", "save_tensors"]
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors as safetensors; equal tensors give equal bytes."""
-    path.write_bytes(safetensors.torch.save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}))
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors as safetensors, with words about them in its header; equal tensors give equal bytes."""
+    contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(safetensors.torch.save(contiguous, metadata))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -27,6 +28,22 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+
+
+def check_like(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Compares names, shapes and types.
+
+    Raises:
+        ValueError: Tensors are missing, unexpected, or of another shape or type; it names all.
+    """
+    problems = [f"missing {name}" for name in expected if name not in tensors]
+    problems += [f"unexpected {name}" for name in tensors if name not in expected]
+    for name in expected.keys() & tensors.keys():
+        wanted, given = ((tuple(t.shape), t.dtype) for t in (expected[name], tensors[name]))
+        if wanted != given:
+            problems.append(f"{name} is {given}, not {wanted}")
+    if problems:
+        raise ValueError("not the tensors of this model: " + "; ".join(sorted(problems)))
 
 
 def read_state_dict(path: Path) -> dict[str, Any]:

@@ -1,0 +1,195 @@
+"""Weight-only integer forms of the model: all of it in one array of bytes, down to four bits a weight.
+
+The bytes hold, one after the other and without gaps, each in the order of the float model's state_dict:
+
+    1. the scales, float16;
+    2. 8-bit integers: those of vectors, and of "int8" also of matrices;
+    3. 4-bit integers, two a byte, the first in the low half; an odd last one leaves four zero bits.
+
+Integers are two's complement, scales are little-endian, and the configuration alone says what lies where. A number
+is integer * scale. Each scale belongs to a group of numbers: a channel of the convolution, a gate of a GRU matrix, or
+all of any other matrix or vector. In float32:
+
+    scale = max(max|W| / half_range, 2^-14) as float16,  integer = clip(round_half_even(W * (1 / scale)), -2^(b-1), ...)
+
+with half_range = (2^b - 1) / 2 for b bits: the grid of torch's dynamic quantization but for the rounded scale.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_ref.config import TaskConfig
+from torch_ref.model import CRNN
+
+__all__ = ["PACKED", "PackedCrnn", "Quantized", "Slot", "layout", "load_packed", "pack", "to_packed", "unpack"]
+
+SMALLEST_SCALE = 2.0**-14  # the smallest normal float16
+GATES = 3
+PACKED = "packed"
+
+
+MATRIX_BITS = {"int8": 8, "int4": 4}  # the convolution's kernel counts as a matrix
+VECTOR_BITS = 8
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A tensor's place: its key, its shape, the bits of an integer, and the groups of its first axis."""
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+    groups: int
+
+
+class Quantized(NamedTuple):
+    """A tensor of integers (int8) in its float shape, and the scales (float16) of its groups."""
+
+    integers: Tensor
+    scales: Tensor
+
+    def dequantize(self) -> Tensor:
+        """The float32 numbers they stand for."""
+        blocks = self.integers.reshape(len(self.scales), -1).float()
+        return (blocks * self.scales.float()[:, None]).reshape(self.integers.shape)
+
+
+def layout(config: TaskConfig, number_format: str) -> list[Slot]:
+    """Every tensor of the model, in order.
+
+    Raises:
+        ValueError: The model has batch normalisation, which is folded before weights are packed.
+    """
+    if config.batch_norm:
+        raise ValueError("fold batch normalisation into the convolution before packing its weights")
+    with torch.device("meta"):
+        shapes = {name: tuple(tensor.shape) for name, tensor in CRNN(config).state_dict().items()}
+    bits = MATRIX_BITS[number_format]
+    return [Slot(name, s, VECTOR_BITS if len(s) == 1 else bits, _groups(name, s)) for name, s in shapes.items()]
+
+
+def _groups(name: str, shape: tuple[int, ...]) -> int:
+    if len(shape) == 1:
+        return 1
+    if name.startswith("conv."):
+        return shape[0]
+    return GATES if name.startswith("gru.") else 1
+
+
+def quantize(weights: Tensor, bits: int, groups: int) -> Quantized:
+    """Rounds float32 weights to their grid.
+
+    Raises:
+        ValueError: A weight is not finite, or too large for a float16 scale.
+    """
+    half_range, limit = (2**bits - 1) / 2, 2 ** (bits - 1)
+    blocks = weights.detach().float().reshape(groups, -1)
+    scales = (blocks.abs().amax(1) / half_range).clamp_min(SMALLEST_SCALE).half()
+    if not scales.isfinite().all():
+        raise ValueError(f"a weight of {float(blocks.abs().max())} has no float16 scale")
+    integers = (blocks * (1 / scales.float())[:, None]).round().clamp(-limit, limit - 1)
+    return Quantized(integers.to(torch.int8).reshape(weights.shape), scales)
+
+
+def pack(slots: list[Slot], tensors: Mapping[str, Quantized]) -> Tensor:
+    """The bytes, uint8, of tensors of integers."""
+
+    def integers(bits: int) -> np.ndarray:
+        chosen = [tensors[slot.name].integers.numpy().ravel() for slot in slots if slot.bits == bits]
+        return np.concatenate([np.zeros(0, np.int8), *chosen])
+
+    nibbles = integers(4).view(np.uint8) & 15
+    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+    scales = np.concatenate([tensors[slot.name].scales.numpy() for slot in slots])
+    parts = (
+        scales.astype("<f2").view(np.uint8),
+        integers(8).view(np.uint8),
+        nibbles[::2] | nibbles[1::2] << 4,
+    )
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def unpack(slots: list[Slot], packed: Tensor) -> dict[str, Quantized]:
+    """The inverse of `pack`.
+
+    Raises:
+        ValueError: These are not the bytes of such a model: type, number, a scale or the padding is wrong.
+    """
+    counts = {bits: sum(prod(slot.shape) for slot in slots if slot.bits == bits) for bits in (8, 4)}
+    num_scales = sum(slot.groups for slot in slots)
+    sizes = [2 * num_scales, counts[8], -(-counts[4] // 2)]
+    if packed.dtype != torch.uint8 or packed.shape != (sum(sizes),):
+        shape = tuple(packed.shape)
+        raise ValueError(f"packed weights are {packed.dtype} of shape {shape}, not {sum(sizes)} bytes for this model")
+    parts = np.split(packed.numpy(), np.cumsum(sizes)[:-1])
+    scales = parts[0].view("<f2").astype(np.float16)
+    if not (np.isfinite(scales) & (scales >= SMALLEST_SCALE)).all():
+        raise ValueError("packed weights are damaged: a scale is no positive normal number")
+    nibbles = np.stack([parts[2] & 15, parts[2] >> 4], axis=1).ravel()
+    if nibbles[counts[4] :].any():
+        raise ValueError("packed weights are damaged: the padding is not zero")
+    streams = {
+        8: parts[1].view(np.int8),
+        4: (nibbles[: counts[4]] ^ 8).view(np.int8) - np.int8(8),
+    }
+    tensors, starts, first_scale = {}, dict.fromkeys(streams, 0), 0
+    for slot in slots:
+        start, stop = starts[slot.bits], starts[slot.bits] + prod(slot.shape)
+        integers = torch.tensor(streams[slot.bits][start:stop]).reshape(slot.shape)
+        tensors[slot.name] = Quantized(integers, torch.tensor(scales[first_scale : first_scale + slot.groups]))
+        starts[slot.bits], first_scale = stop, first_scale + slot.groups
+    return tensors
+
+
+class PackedCrnn(CRNN):
+    """The model that packed weights stand for, in evaluation mode: float32 arithmetic on numbers of the integer grid.
+
+    Attributes:
+        number_format: "int8" or "int4".
+        packed: All weights, uint8; what is stored.
+    """
+
+    def __init__(self, config: TaskConfig, number_format: str, packed: Tensor) -> None:
+        """Raises ValueError if these are not the bytes of such a model."""
+        with torch.random.fork_rng(devices=[]):
+            super().__init__(config)
+        self.number_format, self.packed = number_format, packed
+        self.load_state_dict({name: tensor.dequantize() for name, tensor in self.quantized().items()})
+        self.eval()
+
+    @property
+    def integer_bits(self) -> int:
+        """Bits of all integers, without scales and padding."""
+        return sum(slot.bits * prod(slot.shape) for slot in layout(self.config, self.number_format))
+
+    def quantized(self) -> dict[str, Quantized]:
+        """The integers and scales of every tensor, under the float model's keys."""
+        return unpack(layout(self.config, self.number_format), self.packed)
+
+
+def to_packed(model: CRNN, number_format: str) -> PackedCrnn:
+    """Rounds every weight of a model to the grid of "int8" or "int4" and packs it.
+
+    Raises:
+        ValueError: The model has batch normalisation, or a weight has no place on the grid.
+    """
+    slots, state = layout(model.config, number_format), model.state_dict()
+    tensors = {slot.name: quantize(state[slot.name], slot.bits, slot.groups) for slot in slots}
+    return PackedCrnn(model.config, number_format, pack(slots, tensors))
+
+
+def load_packed(config: TaskConfig, number_format: str, tensors: Mapping[str, Tensor]) -> PackedCrnn:
+    """The model of a file that holds nothing but the packed bytes.
+
+    Raises:
+        ValueError: There are other tensors, or not the bytes of such a model.
+    """
+    if tensors.keys() != {PACKED}:
+        raise ValueError(f"a packed model is one tensor, {PACKED!r}, and not {', '.join(sorted(tensors)) or 'none'}")
+    return PackedCrnn(config, number_format, tensors[PACKED])
