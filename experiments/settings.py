@@ -8,7 +8,7 @@ from kws_jax.errors import UserError
 from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
-NumberFormat = Literal["fp32", "fp16", "qint8"]
+NumberFormat = Literal["fp32", "fp16", "qint8", "int8", "int4"]
 BASE_NAME = "base"
 SPEECH_SHARE = 0.3
 
