@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from conversion.files import to_module, write_state_dict
-from conversion.mapping import flax_to_torch
+from conversion.files import to_module, write_module
 from experiments.judging import base_model, count_cost, held_out_margins, judge, load_margins, save_scores
 from experiments.records import Record, environment, write_record
 from experiments.settings import BASE_NAME, NumberFormat, Setting
@@ -15,9 +14,8 @@ from experiments.task import Task
 from experiments.training import trained_weights
 from kws_jax import checkpoint
 from kws_jax.config import CrnnConfig
-from torch_ref import quantize
+from torch_ref.formats import FORMATS
 from torch_ref.model import CRNN
-from torch_ref.tensor_files import save_tensors
 
 
 def run_setting(setting: Setting, task: Task) -> Record:
@@ -56,9 +54,7 @@ def run_setting(setting: Setting, task: Task) -> Record:
 
 def in_format(model: CRNN, number_format: NumberFormat) -> CRNN:
     """The model with its weights stored as `number_format`."""
-    if number_format == "fp16":
-        return quantize.to_fp16(model)
-    return quantize.to_qint8(model) if number_format == "qint8" else model
+    return FORMATS[number_format].convert(model)
 
 
 def _ship(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any], model: CRNN) -> Path:
@@ -68,8 +64,5 @@ def _ship(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str,
     path = folder / "model.safetensors"
     if setting.number_format == "fp32":
         checkpoint.save(folder / "flax", config, variables, about={"keyword": task.keyword})
-        write_state_dict(path, flax_to_torch(variables, config), config)
-    else:
-        is_integer = quantize.is_quantized(model)
-        save_tensors(path, quantize.integer_weights(model) if is_integer else model.state_dict())
+    write_module(path, model, config)
     return path
