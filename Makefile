@@ -1,16 +1,18 @@
 # make run | make demo | make test: each sets up a virtual environment of its own in .venv, once.
-#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech to train on
+#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech to train on;
+#                                     KEYWORD="one two" SEEDS="0 1 2" make run runs them all
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 READY := .venv/ready
-RUN_FLAGS := $(if $(DATA),--data $(DATA)) $(if $(KEYWORD),--keyword $(KEYWORD))
+DATA_FLAG := $(if $(DATA),--data $(DATA))
+RUN_FLAGS := $(DATA_FLAG) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SPEECH),--speech $(SPEECH))
 
 .PHONY: run demo test test-slow lint report notebook clean
 
 run: $(READY)
-	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) $(if $(SPEECH),--speech $(SPEECH)) --out $(OUT)
-	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(RUN_FLAGS) --out $(OUT)/figures/stream_demo.png
+	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) --out $(OUT)
+	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(DATA_FLAG) $(if $(KEYWORD),--keyword $(firstword $(KEYWORD))) --out $(OUT)/figures/stream_demo.png
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
 
 demo: $(READY)

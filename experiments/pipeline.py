@@ -33,7 +33,7 @@ def run_setting(setting: Setting, task: Task) -> Record:
     record = Record(
         setting=asdict(setting),
         keyword=task.keyword,
-        corpus=task.corpus_name,
+        corpus=task.source.name,
         split=task.split.name,
         seed=task.seed,
         command=task.command(setting.name),

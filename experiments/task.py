@@ -12,7 +12,50 @@ from experiments.records import run_name
 from kws_jax import checkpoint
 from kws_jax.config import CrnnConfig
 from kws_jax.data import Corpus
-from kws_jax.splits import Split
+from kws_jax.errors import UserError
+from kws_jax.splits import Split, check_split, split_official, split_random
+from kws_jax.synthetic import SPEECH_FOLDER, generate_corpus
+
+SYNTHETIC_KEYWORD = "sheila"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where clips and running speech lie.
+
+    Attributes:
+        name: For records: "synthetic" or the folder's name.
+        folder: Laid out as Speech Commands.
+        keywords: The words to spot.
+        speech: Folder of running speech that some settings train on.
+        arguments: Of the command line, to repeat a run.
+    """
+
+    name: str
+    folder: Path
+    keywords: tuple[str, ...]
+    speech: Path | None
+    arguments: tuple[str, ...]
+
+
+def find_source(data: Path | None, keywords: tuple[str, ...], speech: Path | None, out: Path) -> Source:
+    """Clips on disk, or without `data` spoken by synthetic voices into `out`.
+
+    Raises:
+        UserError: If there is no keyword for real data, or more than one for synthetic, or the voices cannot speak.
+    """
+    if data is None:
+        if len(keywords) > 1:
+            raise UserError("the synthetic corpus is spoken for one keyword: name one, or give --data")
+        keywords = keywords or (SYNTHETIC_KEYWORD,)
+        folder = generate_corpus(out / "synthetic" / "corpus", keywords[0])
+        return Source("synthetic", folder, keywords, folder / SPEECH_FOLDER, ())
+    if not keywords:
+        raise UserError("say which word to spot: --keywords WORD")
+    arguments: tuple[str, ...] = ("--data", data.as_posix())
+    if speech is not None:
+        arguments = (*arguments, "--speech", speech.as_posix())
+    return Source(data.resolve().name, data, keywords, speech, arguments)
 
 
 @dataclass(frozen=True)
@@ -21,22 +64,18 @@ class Task:
 
     Attributes:
         corpus: All clips.
-        corpus_name: For records: "synthetic" or the folder's name.
-        data_arguments: Of the command line, to repeat a run.
+        source: Where its clips and running speech lie.
         keyword: The word to spot.
         split: Who trains, who chooses, who judges.
         seed: Of training.
-        speech: Folder of running speech that some settings train on.
-        out: Output folder with records/, logs/, scores/ and checkpoints/.
+        out: Output folder with records/, logs/, scores/ and checkpoints/, and unfinished/ while there is work.
     """
 
     corpus: Corpus
-    corpus_name: str
-    data_arguments: tuple[str, ...]
+    source: Source
     keyword: str
     split: Split
     seed: int
-    speech: Path | None
     out: Path
 
     @cached_property
@@ -64,6 +103,10 @@ class Task:
         """Where a setting's training log lies."""
         return self.out / "logs" / f"{self.run_name(setting)}.jsonl"
 
+    def unfinished_folder(self, setting: str) -> Path:
+        """What a setting's run keeps until it has its record: the state of its training, or why it failed."""
+        return self.out / "unfinished" / self.run_name(setting)
+
     def relative(self, path: Path) -> str:
         """A path below the output folder, as records hold it."""
         return path.relative_to(self.out).as_posix()
@@ -74,8 +117,8 @@ class Task:
 
     def command(self, setting: str) -> str:
         """The command that runs one setting on this task."""
-        words = ["python", "-m", "experiments.run", setting, *self.data_arguments, "--keyword", self.keyword]
-        return shlex.join([*words, "--split", self.split.name, "--seed", str(self.seed)])
+        words = ["python", "-m", "experiments.run", setting, *self.source.arguments, "--keywords", self.keyword]
+        return shlex.join([*words, "--split", self.split.name, "--seeds", str(self.seed)])
 
     def describe(self) -> dict[str, Any]:
         """The corpus's fingerprint, and the sizes of the split's parts."""
@@ -89,3 +132,14 @@ class Task:
             }
             for name, part in parts.items()
         }
+
+
+def make_task(source: Source, corpus: Corpus, keyword: str, split: str, seed: int, out: Path) -> Task:
+    """Splits a corpus.
+
+    Raises:
+        UserError: If no clip has the keyword, or a part of the split lacks a class.
+    """
+    parts = split_official(corpus) if split == "official" else split_random(corpus, seed)
+    check_split(parts, corpus.labels(keyword), keyword)
+    return Task(corpus, source, keyword, parts, seed, out)

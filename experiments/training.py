@@ -23,6 +23,7 @@ from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
 from kws_jax.model import fold_batch_norm
+from kws_jax.objective import Teacher
 from kws_jax.recipe import Recipe
 from kws_jax.splits import balanced_indices
 from torch_ref.train import SeminarRecipe
@@ -58,7 +59,7 @@ def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, log_pat
 
 def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, log_path: Path) -> tuple[CrnnConfig, dict[str, Any]]:
     frontend, training = setting.model.frontend, task.split.training
-    speech = speech_clips(task.speech, setting.speech_share, task.keyword)
+    speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
     clips = np.concatenate([task.corpus.waveforms[training], speech])
     material = train.Corpus(
         power=jnp.asarray(train.cached_mel_power(frontend, clips)),
@@ -73,8 +74,7 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, log_path: Path) 
         return np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
 
     teacher = load_teacher(setting.teacher, task) if setting.teacher else None
-    variables = train.train(setting.model, recipe, material, draw, task.seed, teacher, log_path)
-    return fold_batch_norm(setting.model, variables)
+    return fold_batch_norm(*train.train(setting.model, recipe, material, draw, task.seed, teacher, log_path))
 
 
 def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
@@ -110,9 +110,9 @@ def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]
     return np.concatenate([np.asarray(transform(jnp.asarray(recording)[None])[0]) for recording in recordings])
 
 
-def load_teacher(name: str, task: Task) -> train.Teacher:
+def load_teacher(name: str, task: Task) -> Teacher:
     """A trained setting, to learn from."""
-    return train.Teacher(*task.load_variables(name))
+    return Teacher(*task.load_variables(name))
 
 
 def _summary(recipe: SeminarRecipe | Recipe, log_path: Path, seconds: float) -> Training:

@@ -43,7 +43,7 @@ def record(
         corpus="speech_commands",
         split="official",
         seed=0,
-        command=f"python -m experiments.run {name} --keyword happy --split official --seed 0",
+        command=f"python -m experiments.run {name} --keywords happy --split official --seeds 0",
         commit="0123456789ab",
         started="2024-01-01T00:00:00+00:00",
         wall_seconds=200.0,

@@ -12,8 +12,10 @@ from conversion.files import load_for_flax
 from experiments import publish, report, run
 from experiments.records import read_record, read_records
 from experiments.settings import BY_NAME, SETTINGS, with_needs
+from experiments.task import find_source, make_task
 from experiments.training import trained_weights
 from kws_jax import checkpoint
+from kws_jax.data import load_corpus
 from kws_jax.errors import UserError
 from kws_jax.metrics import auroc_error
 
@@ -40,7 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipeline")
     _write_corpus(folder / "corpus")
     names = ("base_fp16", "base_qint8", "pooled_dark_qint8")
-    run.main(names, data=folder / "corpus", keyword="up", out=folder / "out", quick=True)
+    run.main(names, data=folder / "corpus", keywords=("up",), out=folder / "out", quick=True)
     return folder / "out"
 
 
@@ -56,7 +58,8 @@ def test_every_run_leaves_a_whole_record(results: Path):
     assert base.training.framework == "PyTorch"
     assert half.training is None
     assert records["pooled_dark"].training.framework == "JAX"
-    assert base.command.startswith("python -m experiments.run base --data ")
+    data = (results.parent / "corpus").as_posix()
+    assert base.command == f"python -m experiments.run base --data {data} --keywords up --split official --seeds 0"
     for record in records.values():
         assert all((results / path).exists() for path in record.paths.values())
         assert record.data["training"]["clips"] + record.held_out.clips == 270
@@ -73,8 +76,8 @@ def test_metrics_are_those_of_the_scores(results: Path):
 
 def test_a_run_with_a_record_is_not_run_again(results: Path, capsys: pytest.CaptureFixture):
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
-    run.main(("base_fp16",), data=results.parent / "corpus", keyword="up", out=results, quick=True)
-    assert "base_fp16: has its record" in capsys.readouterr().out
+    run.main(("base_fp16",), data=results.parent / "corpus", keywords=("up",), out=results, quick=True)
+    assert "2 of 2 runs have their record" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in results.rglob("*") if path.is_file()}
 
 
@@ -110,7 +113,9 @@ def test_publishing_copies_and_describes(results: Path, tmp_path: Path, monkeypa
         ({}, "name settings, or say --all"),
         ({"settings": ("nonsense",)}, "no setting 'nonsense'"),
         ({"settings": ("base",), "data": Path("somewhere")}, "say which word to spot"),
-        ({"settings": ("base",), "data": Path("nowhere"), "keyword": "up"}, "no folder nowhere"),
+        ({"settings": ("base",), "data": Path("nowhere"), "keywords": ("up",)}, "no folder nowhere"),
+        ({"settings": ("base",), "keywords": ("up", "down")}, "spoken for one keyword"),
+        ({"settings": ("base",), "jobs": 0}, "at least one job"),
     ],
 )
 def test_bad_commands_are_one_line(arguments: dict, message: str, tmp_path: Path):
@@ -121,7 +126,8 @@ def test_bad_commands_are_one_line(arguments: dict, message: str, tmp_path: Path
 
 
 def test_training_on_speech_without_speech_is_named(results: Path, tmp_path: Path):
-    task = run.make_task(results.parent / "corpus", "up", "official", 0, None, tmp_path)
+    source = find_source(results.parent / "corpus", ("up",), None, tmp_path)
+    task = make_task(source, load_corpus(source.folder), "up", "official", 0, tmp_path)
     with pytest.raises(UserError, match="give --speech"):
         trained_weights(BY_NAME["pooled_stream"], task)
 

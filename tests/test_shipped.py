@@ -13,10 +13,10 @@ from tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, SCORES
 
 from conversion.files import to_module
 from conversion.parity import compare
-from experiments import run
 from experiments.judging import held_out_margins
 from experiments.pipeline import in_format
 from experiments.records import read_record
+from experiments.task import find_source, make_task
 from kws_jax import checkpoint, streaming
 from kws_jax.data import load_corpus, to_float
 from kws_jax.frontend import log_mel
@@ -87,7 +87,8 @@ def test_the_jax_stream_is_offline(name: str, track: np.ndarray):
 @pytest.mark.parametrize("name", ["base", "pooled_stream"])
 def test_scores_are_those_recorded(name: str, real_data: Path, tmp_path: Path):
     record = read_record(ROOT / "results" / "records" / f"{name}-happy-official-0.json")
-    task = run.make_task(real_data, "happy", "official", 0, None, tmp_path)
+    source = find_source(real_data, ("happy",), None, tmp_path)
+    task = make_task(source, load_corpus(source.folder), "happy", "official", 0, tmp_path)
     if task.corpus.fingerprint != record.data["fingerprint"]:
         pytest.skip("other clips than those of the record")
     margins = held_out_margins(to_module(*shipped(name)), task)
