@@ -38,7 +38,6 @@ def run_setting(setting: Setting, task: Task) -> Record:
         seed=task.seed,
         command=task.command(setting.name),
         started=started,
-        wall_seconds=time.perf_counter() - start,
         data=task.describe(),
         training=training,
         validation=judge(task, task.split.validation, margins, base_margins) if task.split.validation.size else None,
@@ -47,6 +46,8 @@ def run_setting(setting: Setting, task: Task) -> Record:
         cost=count_cost(config, model, shipped, base_model(task)),
         paths={name: task.relative(path) for name, path in paths.items()},
         **environment(),
+        # Last, so that judging and counting are in it.
+        wall_seconds=time.perf_counter() - start,
     )
     write_record(task.out / "records", record)
     return record
