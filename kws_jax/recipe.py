@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 import optax
 
 from kws_jax.augment import Augmentation
+from kws_jax.pruning import PruningPlan
+from kws_jax.quantization import Scheme
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class Recipe:
         temperature: Of the dark knowledge.
         attention_weight: Weight of attention transfer, added to the loss.
         similarity_weight: Weight of the similarity of attended hidden states, added to the loss.
+        scheme: Grid that the weights are rounded to in every step ("quantization-aware"); the model must come without
+            batch normalisation, so it is one that has been trained before.
+        pruning: What is pruned, and when.
         augmentation: Ranges of the random augmentations; None trains on the clips as they are.
         clips_per_sequence: Above 1, clips are glued into sequences of so many that one GRU state runs through, and
             every step is judged (see `kws_jax.sequences`); for hard labels only.
@@ -39,6 +44,8 @@ class Recipe:
     temperature: float = 3.0
     attention_weight: float = 0.0
     similarity_weight: float = 0.0
+    scheme: Scheme | None = None
+    pruning: PruningPlan | None = None
     augmentation: Augmentation | None = field(default_factory=Augmentation)
     clips_per_sequence: int = 1
 

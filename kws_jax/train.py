@@ -18,10 +18,13 @@ from kws_jax.augment import augment_power, mask_log_mel
 from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, mel_power
-from kws_jax.losses import attention_transfer, cross_entropy, dark_knowledge, similarity
-from kws_jax.model import Crnn, Outputs, init_variables
+from kws_jax.model import init_variables
+from kws_jax.objective import Teacher, loss_function
+from kws_jax.pruning import Masks, advance, full_masks, importance, masked, slim
+from kws_jax.quantization import fake_quantize_params
 from kws_jax.recipe import Recipe, optimizer
-from kws_jax.sequences import glue, sequence_loss
+
+SCORE_DECAY = 0.98  # of the running mean of importance, a step
 
 
 class TrainState(NamedTuple):
@@ -32,12 +35,18 @@ class TrainState(NamedTuple):
         average: Their moving average; the variables themselves where the recipe has none.
         optimizer: Of optax.
         key: Of the coming steps.
+        masks: Units that are alive.
+        scores: Running mean of the units' importance.
+        step: Steps done.
     """
 
     variables: dict[str, Params]
     average: dict[str, Params]
     optimizer: optax.OptState
     key: Key
+    masks: Masks
+    scores: Masks
+    step: Int[Array, ""]
 
 
 class Corpus(NamedTuple):
@@ -46,18 +55,6 @@ class Corpus(NamedTuple):
     power: Float[Array, "clips frames mels"]
     labels: Int[Array, " clips"]
     noise: Float[Array, "noise_frames mels"]
-
-
-class Teacher(NamedTuple):
-    """A trained model that hears the same log-mels."""
-
-    config: CrnnConfig
-    variables: dict[str, Params]
-
-    def outputs(self, log_mel: LogMel) -> Outputs:
-        """What it says of clips."""
-        outputs: Any = Crnn(self.config).apply(self.variables, log_mel, method="outputs")
-        return Outputs(*outputs)
 
 
 Draw = Callable[[int], np.ndarray]
@@ -84,46 +81,22 @@ def cached_mel_power(config: FrontendConfig, waveforms: np.ndarray, batch_size: 
     return power
 
 
-def step_times(config: CrnnConfig, num_steps: int) -> Float[Array, " steps"]:
-    """Middle of what each step sees, in seconds from a clip's start."""
-    frames = jnp.arange(num_steps) * config.stride_frames + (config.kernel_frames - 1) / 2
-    return frames * (config.frontend.hop_length / config.frontend.sample_rate)
-
-
-def loss_function(
-    variables: dict[str, Params],
-    config: CrnnConfig,
-    recipe: Recipe,
-    log_mel: LogMel,
-    labels: Int[Array, " batch"],
-    teacher: Teacher | None,
-    dropout_key: Key,
-) -> tuple[Float[Array, ""], dict[str, Params]]:
-    """A step's loss, and the batch statistics it leaves behind."""
-    heard, method = log_mel, "outputs"
-    if recipe.clips_per_sequence > 1:
-        heard, method = glue(log_mel, recipe.clips_per_sequence), "every_step"
-    student, updated = Crnn(config).apply(
-        variables, heard, training=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}, method=method
-    )
-    if recipe.clips_per_sequence > 1:
-        return sequence_loss(student, labels, config, log_mel.shape[1] - 1), dict(updated)
-    loss = cross_entropy(student.logits, labels)
-    if teacher is not None and recipe.is_taught:
-        taught = teacher.outputs(log_mel)
-        soft = dark_knowledge(student.logits, taught.logits, recipe.temperature)
-        times = [
-            step_times(c, w.shape[1]) for c, w in ((config, student.attention), (teacher.config, taught.attention))
-        ]
-        loss = (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * soft
-        loss += recipe.attention_weight * attention_transfer(student.attention, taught.attention, *times)
-        loss += recipe.similarity_weight * similarity(student.context, taught.context)
-    return loss, dict(updated)
-
-
-def start_state(variables: dict[str, Params], transformation: optax.GradientTransformation, key: Key) -> TrainState:
+def start_state(
+    variables: dict[str, Params], config: CrnnConfig, transformation: optax.GradientTransformation, key: Key
+) -> TrainState:
     """The state before the first step."""
-    return TrainState(variables, variables, transformation.init(variables["params"]), key)
+    masks = full_masks(config)
+    scores = jax.tree.map(jnp.zeros_like, masks)
+    return TrainState(
+        variables, variables, transformation.init(variables["params"]), key, masks, scores, jnp.zeros((), jnp.int32)
+    )
+
+
+def deployed(params: Params, masks: Masks, recipe: Recipe) -> Params:
+    """Parameters as the model will have them: without the pruned units, on the grid they will be stored on."""
+    if recipe.pruning:
+        params = masked(params, masks)
+    return fake_quantize_params(params, recipe.scheme) if recipe.scheme else params
 
 
 def train_step(
@@ -134,22 +107,26 @@ def train_step(
     recipe: Recipe,
     transformation: optax.GradientTransformation,
     teacher: Teacher | None,
+    num_steps: int,
 ) -> tuple[TrainState, Float[Array, ""]]:
-    """One batch: augment, ask the teacher about the very same input, differentiate, update."""
+    """One batch: augment, ask the teacher about the very same input, differentiate, update, prune."""
     key, power_key, mask_key, dropout_key = jax.random.split(state.key, 4)
     log_mel = _augmented(power_key, mask_key, corpus.power[indices], corpus.noise, config, recipe)
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
     def loss_of(params: Params) -> tuple[Array, dict[str, Params]]:
-        variables = {"params": params, **rest}
+        variables = {"params": deployed(params, state.masks, recipe), **rest}
         return loss_function(variables, config, recipe, log_mel, corpus.labels[indices], teacher, dropout_key)
 
-    params = state.variables["params"]
+    params, masks, scores = state.variables["params"], state.masks, state.scores
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
     updates, optimizer_state = transformation.update(gradient, state.optimizer, params)
     variables = {"params": optax.apply_updates(params, updates), **updated}
     average = optax.incremental_update(variables, state.average, 1.0 - recipe.average_decay)
-    return TrainState(variables, average, optimizer_state, key), loss
+    if recipe.pruning:
+        scores = optax.incremental_update(importance(params, gradient, masks), scores, 1.0 - SCORE_DECAY)
+        masks = advance(recipe.pruning, config, masks, scores, state.step, num_steps)
+    return TrainState(variables, average, optimizer_state, key, masks, scores, state.step + 1), loss
 
 
 def _augmented(
@@ -170,8 +147,8 @@ def train(
     teacher: Teacher | None = None,
     log_path: Path | None = None,
     initial: dict[str, Params] | None = None,
-) -> dict[str, Params]:
-    """Trains a model and returns its variables after the last epoch, averaged where the recipe says so.
+) -> tuple[CrnnConfig, dict[str, Params]]:
+    """Trains a model and returns it after the last epoch, averaged and slimmed where the recipe says so.
 
     Args:
         config: Model.
@@ -195,14 +172,15 @@ def train(
     if teacher is not None and teacher.config.frontend != config.frontend:
         raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
     steps = _steps_per_epoch(draw(0).shape[0], recipe.batch_size)
-    transformation = optimizer(recipe, recipe.epochs * steps)
+    num_steps = recipe.epochs * steps
+    transformation = optimizer(recipe, num_steps)
     init_key, key = jax.random.split(jax.random.key(seed))
-    state = start_state(initial or init_variables(init_key, config), transformation, key)
+    state = start_state(initial or init_variables(init_key, config), config, transformation, key)
 
     @jax.jit
     def epoch(state: TrainState, corpus: Corpus, batches: Array) -> tuple[TrainState, Array]:
         def body(state: TrainState, indices: Array) -> tuple[TrainState, Array]:
-            return train_step(state, corpus, indices, config, recipe, transformation, teacher)
+            return train_step(state, corpus, indices, config, recipe, transformation, teacher, num_steps)
 
         return jax.lax.scan(body, state, batches)
 
@@ -227,7 +205,7 @@ def train(
         lines.append(line | {"clips_per_second": batches.size / elapsed})
         if log_path:
             log_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return state.average
+    return slim(config, state.average, state.masks) if recipe.pruning else (config, state.average)
 
 
 def _steps_per_epoch(drawn: int, batch_size: int) -> int:

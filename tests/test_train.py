@@ -14,13 +14,16 @@ from tolerances import SAME_FRAMEWORK
 
 from kws_jax import train as training
 from kws_jax.augment import Augmentation
-from kws_jax.config import BASE, FrontendConfig
+from kws_jax.config import FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, log_mel, mel_power
-from kws_jax.losses import attention_transfer, cross_entropy, dark_knowledge, similarity
+from kws_jax.losses import cross_entropy
 from kws_jax.model import Crnn, init_variables
+from kws_jax.objective import Teacher
+from kws_jax.pruning import PruningPlan, full_masks
+from kws_jax.quantization import fake_quantize_params
 from kws_jax.recipe import Recipe, optimizer
-from kws_jax.train import Corpus, Teacher, train
+from kws_jax.train import Corpus, train
 
 CONFIG = replace(TOY, batch_norm=True, gru_layers=1, gru_hidden=8)
 EPOCHS = 25
@@ -55,7 +58,7 @@ def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(log_path: Path) -> dict:
-    return train(CONFIG, RECIPE, CORPUS, _draw, seed=0, log_path=log_path)
+    return train(CONFIG, RECIPE, CORPUS, _draw, seed=0, log_path=log_path)[1]
 
 
 def _equal(first: dict, second: dict) -> bool:
@@ -82,8 +85,8 @@ def test_the_log(trained: dict, log_path: Path):
 
 
 def test_the_seed_decides(trained: dict):
-    assert _equal(trained, train(CONFIG, RECIPE, CORPUS, _draw, seed=0))
-    first, second = (train(CONFIG, PLAIN, CORPUS, lambda _: np.arange(16), seed) for seed in (0, 1))
+    assert _equal(trained, train(CONFIG, RECIPE, CORPUS, _draw, seed=0)[1])
+    first, second = (train(CONFIG, PLAIN, CORPUS, lambda _: np.arange(16), seed)[1] for seed in (0, 1))
     assert not _equal(first, second)
 
 
@@ -110,59 +113,12 @@ def test_misuse_is_named():
         train(CONFIG, RECIPE, CORPUS, lambda _: np.arange(5, CLIPS + 1), 0)
 
 
-def test_what_the_teacher_adds_to_the_loss():
-    config = replace(TOY, gru_layers=1, stride=(2, 1))
-    variables, teacher = (init_variables(jax.random.key(seed), c) for seed, c in enumerate((config, TOY)))
-    clips = log_compress(TOY.frontend, jnp.asarray(CORPUS.power[:6]))
-    student, taught = (Crnn(c).apply(v, clips, method="outputs") for c, v in ((config, variables), (TOY, teacher)))
-    times = [training.step_times(c, o.attention.shape[1]) for c, o in ((config, student), (TOY, taught))]
-    assert len(times[0]) > len(times[1])
-    soft = float(dark_knowledge(student.logits, taught.logits, 2.0))
-    added = {
-        "attention_weight": float(attention_transfer(student.attention, taught.attention, *times)),
-        "similarity_weight": float(similarity(student.context, taught.context)),
-    }
-    weights = [{"teacher_weight": 0.3}, {"teacher_weight": 1.0}, *({name: 0.7} for name in added)]
-    recipes = [Recipe(temperature=2.0, **weight) for weight in weights]
-
-    @jax.jit
-    def losses(labels: jax.Array) -> list[jax.Array]:
-        def loss(recipe: Recipe) -> jax.Array:
-            key = jax.random.key(1)
-            return training.loss_function(variables, config, recipe, clips, labels, Teacher(TOY, teacher), key)[0]
-
-        return [loss(recipe) for recipe in recipes]
-
-    labels = jnp.asarray(CORPUS.labels[:6])
-    hard = float(cross_entropy(student.logits, labels))
-    expected = [0.7 * hard + 0.3 * soft, soft, *(hard + 0.7 * value for value in added.values())]
-    assert losses(labels) == pytest.approx(expected, abs=SAME_FRAMEWORK)
-    assert min(soft, *added.values()) > 100 * SAME_FRAMEWORK
-
-
-def test_steps_lie_in_the_middle_of_what_they_see():
-    np.testing.assert_allclose(training.step_times(BASE, 3), [0.095, 0.175, 0.255], atol=SAME_FRAMEWORK)
-
-
-def test_the_teacher_hears_what_the_student_hears():
-    """A student without dropout that is its own teacher has nothing to learn, whatever the augmentation does."""
-    config = replace(TOY, gru_layers=1)
-    recipe = replace(RECIPE, teacher_weight=1.0, attention_weight=1.0, similarity_weight=1.0)
-    variables, transformation = init_variables(jax.random.key(0), config), optimizer(recipe, 10)
-    state = training.start_state(variables, transformation, jax.random.key(1))
-    corpus = jax.tree.map(jnp.asarray, CORPUS)
-    rest = {"config": config, "recipe": recipe, "transformation": transformation}
-    step = jax.jit(partial(training.train_step, teacher=Teacher(config, variables), **rest))
-    _, loss = step(state, corpus, jnp.arange(16))
-    assert abs(float(loss)) < SAME_FRAMEWORK
-
-
 def test_the_average_follows_the_steps():
     recipe = replace(PLAIN, average_decay=0.75)
     variables, transformation = init_variables(jax.random.key(0), CONFIG), optimizer(recipe, 10)
-    state = training.start_state(variables, transformation, jax.random.key(1))
+    state = training.start_state(variables, CONFIG, transformation, jax.random.key(1))
     corpus, by_hand = jax.tree.map(jnp.asarray, CORPUS), variables
-    rest = {"config": CONFIG, "recipe": recipe, "transformation": transformation}
+    rest = {"config": CONFIG, "recipe": recipe, "transformation": transformation, "num_steps": 10}
     step = jax.jit(partial(training.train_step, teacher=None, **rest))
     for number in range(3):
         state, _ = step(state, corpus, jnp.arange(16) + number)
@@ -174,10 +130,40 @@ def test_the_average_follows_the_steps():
 def test_training_goes_on_from_given_variables():
     start = init_variables(jax.random.key(5), CONFIG)
     still = replace(PLAIN, peak_learning_rate=1e-30, weight_decay=0.0)
-    trained = train(CONFIG, still, CORPUS, _draw, 0, initial=start)["params"]
+    trained = train(CONFIG, still, CORPUS, _draw, 0, initial=start)[1]["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=SAME_FRAMEWORK), trained, start["params"])
-    fresh = train(CONFIG, still, CORPUS, _draw, 0)["params"]
+    fresh = train(CONFIG, still, CORPUS, _draw, 0)[1]["params"]
     assert np.abs(fresh["conv"]["kernel"] - start["params"]["conv"]["kernel"]).max() > 0.01
+
+
+def test_pruning_ends_as_planned_and_the_rest_learns():
+    plan = PruningPlan(conv_channels=2, gru_hidden=5, attention_width=3, interval=7)
+    config, variables = train(CONFIG, replace(RECIPE, pruning=plan, average_decay=0.9), CORPUS, _draw, 0)
+    assert (config.conv_channels, config.gru_hidden, config.attention_width) == (2, 5, 3)
+    logits, _ = Crnn(config).apply(variables, log_compress(config.frontend, jnp.asarray(CORPUS.power)))
+    assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.9
+
+
+def test_training_on_a_grid_sees_the_rounded_weights():
+    """On 4 bits, the loss is that of the rounded weights, and what is returned are the weights before rounding."""
+    config, recipe = replace(CONFIG, batch_norm=False), replace(PLAIN, scheme="int4")
+    variables, masks = init_variables(jax.random.key(0), config), full_masks(config)
+    rounded = training.deployed(variables["params"], masks, recipe)
+    assert _equal(rounded, fake_quantize_params(variables["params"], "int4"))
+    state = training.start_state(variables, config, transformation := optimizer(recipe, 10), jax.random.key(1))
+    step = jax.jit(
+        partial(
+            training.train_step, config=config, transformation=transformation, teacher=None, num_steps=10, recipe=recipe
+        )
+    )
+    after, loss = step(state, corpus := jax.tree.map(jnp.asarray, CORPUS), jnp.arange(16))
+    clips = log_compress(config.frontend, corpus.power[:16])
+    expected = cross_entropy(Crnn(config).apply({"params": rounded}, clips)[0], corpus.labels[:16])
+    assert float(loss) == pytest.approx(float(expected), abs=SAME_FRAMEWORK)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.variables["params"], variables["params"])
+    assert jax.tree.all(moved), "every weight learns through the rounding"
+    with pytest.raises(ValueError, match="fold batch normalisation first"):
+        train(CONFIG, recipe, CORPUS, _draw, 0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 512])
