@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from kws_jax.bootstrap import Interval
 
-__all__ = ["count", "error", "interval", "ratio", "ratio_interval", "table", "times"]
+__all__ = ["NONE", "count", "error", "interval", "milliseconds", "ratio", "ratio_interval", "table", "times"]
 
 NONE = "-"
 
@@ -36,6 +36,11 @@ def interval(value: Interval) -> str:
     )
 
 
+def milliseconds(seconds: float) -> str:
+    """Such as 0.123 ms; a dash where nothing was measured."""
+    return NONE if math.isnan(seconds) else f"{1e3 * seconds:.3f} ms"
+
+
 def ratio(value: float) -> str:
     """Two digits after the point, fewer where there are many before it."""
     if not math.isfinite(value):
@@ -44,10 +49,12 @@ def ratio(value: float) -> str:
 
 
 def ratio_interval(value: Interval) -> str:
-    """A ratio with the ends of its interval."""
+    """A ratio with the ends of its interval; a dash where there is none."""
+    if math.isnan(value.estimate):
+        return NONE
     return f"{ratio(value.estimate)} ({ratio(value.low)} to {ratio(value.high)})"
 
 
 def times(value: float) -> str:
-    """How many times less."""
-    return f"{ratio(value)}x"
+    """How many times less; a dash where nothing was measured."""
+    return NONE if math.isnan(value) else f"{ratio(value)}x"

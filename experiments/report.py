@@ -8,12 +8,15 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import figures, sections
+from experiments.comparisons import splits_section
+from experiments.goals import goals_section
 from experiments.records import read_records
 from experiments.setting_section import setting_section
 from experiments.stream_figure import stream_det, stream_picture_names
 from experiments.stream_records import StreamStudy, read_stream_studies
 from experiments.stream_section import stream_chapter, stream_line
-from experiments.summary import Study, make_studies
+from experiments.studies import make_studies
+from experiments.summary import Study
 from kws_jax.errors import UserError, one_line_errors
 
 __all__ = ["main", "render_readme", "render_report"]
@@ -31,7 +34,7 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
         out: Folder for REPORT.md and figures/; a README.md there gets the results between its markers.
         check: Write nothing; fail if what lies there is not what the records say. Pictures only have to exist.
     """
-    studies = make_studies(read_records(results / "records"))
+    studies = make_studies(read_records(results / "records"), results)
     streams = read_stream_studies(results)
     notes = NOTES.read_text() if NOTES.is_file() else ""
     texts = {out / "REPORT.md": render_report(studies, results, out, notes, streams)}
@@ -71,10 +74,11 @@ def render_report(
 
     records = list({(run.corpus, run.name): run for study in studies for run in study.runs}.values())
     names = dict.fromkeys(row.name for study in studies for row in study.rows)
-    blocks = [sections.how_to_read(len(records))]
+    blocks = [sections.how_to_read(len(records)), "## Goals", goals_section(studies[0])]
     for number, study in enumerate(studies):
         pictures = [f"{PICTURES}/{name}" for name in _pictures(studies, number)]
         blocks.append(sections.study_section(study, pictures))
+    blocks += [splits] if (splits := splits_section(studies)) else []
     if streams:
         blocks.append(stream_chapter(streams, [f"{PICTURES}/{name}" for name in stream_picture_names(len(streams))]))
     blocks += ["## Settings", *(setting_section(name, studies, link) for name in names)]
@@ -93,12 +97,14 @@ def render_readme(readme: str, studies: list[Study], streams: Sequence[StreamStu
     if not end:
         raise UserError(f"README.md has {BEGIN} but no {END} after it")
     first = studies[0]
-    shown = [study for study in studies if (study.corpus, study.split) == (first.corpus, first.split)]
-    tables = [f"**{study.title}**\n\n{sections.summary_table(study)}" for study in shown]
-    picture = f"{PICTURES}/{figures.picture_names()[2]}"
-    block = "\n\n".join(
-        [*tables, f"![Error against work; bubbles are weight bytes]({picture})", *map(stream_line, streams)]
-    )
+    blocks = []
+    for number, study in enumerate(studies):
+        if (study.corpus, study.split) == (first.corpus, first.split):
+            picture = f"{PICTURES}/{figures.picture_names(_suffix(studies, number))[2]}"
+            blocks += [f"**{study.title}**", sections.summary_table(study)]
+            blocks.append(f"![Error against work; bubbles are weight bytes]({picture})")
+    goals = f"**Goals**\n\n{goals_section(first)}"
+    block = "\n\n".join([*blocks, goals, *map(stream_line, streams)])
     return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
 
 

@@ -1,11 +1,26 @@
 """A setting from question to answer: records in, Markdown out."""
 
+import math
 from collections.abc import Callable, Iterable
 
-from experiments.markdown import count, error, interval, ratio, ratio_interval, table, times
+from experiments.markdown import count, error, interval, milliseconds, ratio, ratio_interval, table, times
 from experiments.records import Quality, Record
-from experiments.sections import PARTS, verdict
-from experiments.summary import TOLERATED_RATIO, Cost, Row, Study, file_bytes, thop_macs, weight_bytes, with_frontend
+from experiments.sections import PARTS, grade, verdict
+from experiments.settings import BASE_NAME
+from experiments.summary import (
+    FAIR_BASE_NAME,
+    TOLERATED_RATIO,
+    Cost,
+    Row,
+    Study,
+    base_stream_seconds,
+    file_bytes,
+    shipped_bytes,
+    stream_seconds,
+    thop_macs,
+    weight_bytes,
+    with_frontend,
+)
 
 __all__ = ["conclusion", "setting_section"]
 
@@ -17,8 +32,8 @@ COSTS: dict[str, tuple[Cost, Callable[[float], str]]] = {
     "MACs per streamed second, with the front end": (with_frontend, count),
     "parameters": (lambda run: run.cost.parameters, count),
     "weight bytes": (weight_bytes, count),
-    "file bytes": (file_bytes, count),
-    "shipped file bytes": (lambda run: run.cost.shipped_bytes, count),
+    "bytes of the shipped file": (shipped_bytes, count),
+    "bytes of torch.save's file": (file_bytes, count),
     "homework's megabytes": (lambda run: run.cost.homework_megabytes, "{:.4f}".format),
     "bytes of a stream's state": (lambda run: run.cost.state_bytes, count),
 }
@@ -48,15 +63,23 @@ def conclusion(study: Study, row: Row) -> str:
     start = f"On {study.title}, 1 - AUROC on test speakers is {interval(row.error())}"
     if row is study.base:
         return f"{start}; this is what the others are compared with."
-    value, limit = row.ratio(), f"{TOLERATED_RATIO} times"
+    sentences = [f"{start}. {_beside(row, BASE_NAME)}"]
+    if row.name != FAIR_BASE_NAME and (FAIR_BASE_NAME, "testing") in row.compared:
+        sentences.append(_beside(row, FAIR_BASE_NAME))
+    work, size, file = (times(row.times_less(cost)) for cost in (thop_macs, weight_bytes, shipped_bytes))
+    clock = f"MACs are {work} fewer, which the clock shows as {times(row.measured_speedup)} faster on a clip"
+    if not math.isnan(row.measured_stream_speedup):
+        clock += f" and {times(row.measured_stream_speedup)} faster in a stream, front end included"
+    grades = f"{grade(row, weight_bytes):.1f} by weight bytes and {grade(row, file_bytes):.1f} by torch.save's file"
+    sentences.append(f"{clock}; weight bytes are {size} fewer, the shipped file is {file} smaller.")
+    return " ".join([*sentences, f"The homework's grade is {grades}."])
+
+
+def _beside(row: Row, bar: str) -> str:
+    value, limit = row.ratio(bar), f"{TOLERATED_RATIO} times"
     within = "within" if value.estimate <= TOLERATED_RATIO else "beyond"
     settled = "does not settle it" if verdict(value) == "undecided" else "settles it"
-    work, size, file = (times(row.times_less(cost)) for cost in (thop_macs, weight_bytes, file_bytes))
-    return (
-        f"{start}, {ratio_interval(value)} times the base's: {within} {limit}, and the interval {settled}. MACs are "
-        f"{work} fewer, which the clock shows as {times(row.measured_speedup)} faster; weight bytes are {size} fewer, "
-        f"the file is {file} smaller."
-    )
+    return f"That is {ratio_interval(value)} times that of `{bar}`: {within} {limit}, and the interval {settled}."
 
 
 def _qualities(row: Row) -> str:
@@ -75,13 +98,15 @@ def _qualities(row: Row) -> str:
 
 
 def _costs(study: Study, row: Row) -> str:
-    base = Row(row.base_runs, row.base_runs)
+    base = Row(row.base_runs, row.base_runs, {})
     rows = [
         [name, show(row.mean(cost)), show(base.mean(cost)), times(row.times_less(cost))]
         for name, (cost, show) in COSTS.items()
     ]
     seconds = [row.mean(lambda run: run.cost.seconds_per_clip), row.mean(lambda run: run.cost.base_seconds_per_clip)]
-    rows.append(["measured per clip", *(f"{1e3 * value:.3f} ms" for value in seconds), times(row.measured_speedup)])
+    rows.append(["a clip by the clock", *map(milliseconds, seconds), times(row.measured_speedup)])
+    seconds = [row.mean(stream_seconds), row.mean(base_stream_seconds)]
+    rows.append(["a streamed second by the clock", *map(milliseconds, seconds), times(row.measured_stream_speedup)])
     width = 2 if row is study.base else 4
     return table(["cost", row.name, "base", "times less"][:width], [cells[:width] for cells in rows])
 
@@ -96,6 +121,7 @@ def _runs(runs: Iterable[Record], link: Callable[[str], str]) -> str:
         "for",
         "clips/s",
         "last loss",
+        "whole run",
     ]
     rows = []
     for run in runs:
@@ -104,5 +130,6 @@ def _runs(runs: Iterable[Record], link: Callable[[str], str]) -> str:
         cells += [count(done.clips_per_second), f"{done.final_loss:.4f}"] if done else ["", ""]
         log = f"[log]({link(run.paths['log'])})" if "log" in run.paths else f"weights of {run.setting['source']}"
         compared = ratio(run.testing.ratio_to_base[0])
+        cells.append(f"{run.wall_seconds:.0f} s")
         rows.append([f"{run.corpus}: {run.name}", error(run.testing.auroc_error), compared, *cells, log])
     return table([*columns, "log"], rows)

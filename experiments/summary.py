@@ -1,25 +1,24 @@
-"""Records as rows of a study: one row a setting, averaged over its keywords and seeds, beside the base."""
+"""A study's rows, one a setting: averaged over its keywords and seeds, beside the base."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from statistics import fmean
 
-import numpy as np
-
 from experiments.records import Record
-from experiments.settings import BASE_NAME, BY_NAME
-from kws_jax.bootstrap import Interval
-from kws_jax.errors import UserError
+from experiments.settings import BASE_NAME
+from kws_jax.bootstrap import Interval, SpeakerBootstrap
 
 __all__ = [
+    "FAIR_BASE_NAME",
     "TOLERATED_RATIO",
     "Cost",
     "Row",
     "Study",
+    "base_stream_seconds",
     "file_bytes",
-    "make_studies",
+    "shipped_bytes",
+    "stream_seconds",
     "thop_macs",
     "weight_bytes",
     "with_frontend",
@@ -27,6 +26,8 @@ __all__ = [
 
 Cost = Callable[[Record], float]
 TOLERATED_RATIO = 1.1  # of a student's error to the base's: the homework's rule of quality
+FAIR_BASE_NAME = "fair_base"  # the base's architecture by our own recipe: the strict bar
+NONE = Interval(math.nan, math.nan, math.nan)
 
 
 def thop_macs(run: Record) -> float:
@@ -44,9 +45,28 @@ def file_bytes(run: Record) -> float:
     return run.cost.file_bytes
 
 
+def shipped_bytes(run: Record) -> float:
+    """Size of the file of plain tensors that is shipped."""
+    return run.cost.shipped_bytes
+
+
 def with_frontend(run: Record) -> float:
     """Work on a second of a stream, from samples on."""
     return run.cost.macs_per_streamed_second + run.cost.frontend_macs_per_second
+
+
+def stream_seconds(run: Record) -> float:
+    """Time that a second of a stream takes, from raw samples to probability; NaN where not measured."""
+    return _or_nan(getattr(run.cost, "stream_seconds_per_second", None))
+
+
+def base_stream_seconds(run: Record) -> float:
+    """The same of the base, timed in turn."""
+    return _or_nan(getattr(run.cost, "base_stream_seconds_per_second", None))
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 @dataclass(frozen=True)
@@ -56,10 +76,13 @@ class Row:
     Attributes:
         runs: Its records, one a keyword and seed.
         base_runs: The base's records of the same keywords and seeds, in the same order.
+        compared: With a bar (the base, or the fair base where it was run as often) on a part of the clips that the
+            split has: "validation", "testing", "held_out".
     """
 
     runs: tuple[Record, ...]
     base_runs: tuple[Record, ...]
+    compared: Mapping[tuple[str, str], SpeakerBootstrap]
 
     @property
     def name(self) -> str:
@@ -96,30 +119,29 @@ class Row:
 
     @property
     def measured_speedup(self) -> float:
-        """How many times faster than the base that was timed in turn with it."""
+        """How many times faster than the base that was timed in turn with it, from the log-mel on."""
         seconds = self.mean(lambda run: run.cost.seconds_per_clip)
         return self.mean(lambda run: run.cost.base_seconds_per_clip) / seconds
 
+    @property
+    def measured_stream_speedup(self) -> float:
+        """How many times faster than the base in a stream, from raw samples to probability; NaN where not measured."""
+        return self.mean(base_stream_seconds) / self.mean(stream_seconds)
+
     def error(self, part: str = "testing") -> Interval:
-        """1 - AUROC: the mean of the runs, and the mean of their intervals' ends; NaN where the split has no such part.
+        """1 - AUROC, the mean over the runs; NaN where the split has no such part."""
+        found = self.compared.get((BASE_NAME, part))
+        return found.student if found else NONE
 
-        Runs hear the same speakers, so that what the choice of speakers leaves open does not average out over seeds.
-        """
-        qualities = [getattr(run, part) for run in self.runs]
-        if None in qualities:
-            return Interval(math.nan, math.nan, math.nan)
-        return Interval(*map(fmean, zip(*(quality.auroc_error_interval for quality in qualities), strict=True)))
+    def ratio(self, bar: str = BASE_NAME) -> Interval:
+        """Error over the bar's on test speakers, the ratio of the mean errors; NaN where the bar was not run."""
+        found = self.compared.get((bar, "testing"))
+        return found.ratio if found else NONE
 
-    def ratio(self) -> Interval:
-        """Error over the base's on test speakers: the ratio of the mean errors.
-
-        Equally the mean of the runs' ratios weighted by the base's errors; so are the ends of the interval.
-        """
-        weights = [run.testing.auroc_error for run in self.base_runs]
-        if 0 in weights:
-            weights = [1.0] * len(weights)
-        ends = zip(*(run.testing.ratio_to_base for run in self.runs), strict=True)
-        return Interval(*(float(np.average(values, weights=weights)) for values in ends))
+    def mean_ratio(self, bar: str = BASE_NAME) -> Interval:
+        """The mean over keywords of each keyword's ratio."""
+        found = self.compared.get((bar, "testing"))
+        return found.mean_ratio if found else NONE
 
 
 @dataclass(frozen=True)
@@ -162,61 +184,3 @@ class Study:
     def runs(self) -> list[Record]:
         """All records."""
         return [run for row in self.rows for run in row.runs]
-
-
-def make_studies(records: Iterable[Record]) -> list[Study]:
-    """Groups records; the study to show first comes first: real speech, official split, most settings.
-
-    Settings that were run on more keywords than others stand in several studies, since errors of different keywords
-    cannot be compared: once with the keywords that they share with the rest, once with all of theirs.
-
-    Raises:
-        UserError: If a record has no record of the base beside it.
-    """
-
-    def place(record: Record) -> tuple[str, str]:
-        return record.corpus, record.split
-
-    studies = [
-        study
-        for (corpus, split), group in groupby(sorted(records, key=place), key=place)
-        for study in _studies_of_place(corpus, split, list(group))
-    ]
-    return sorted(
-        studies,
-        key=lambda s: (
-            s.corpus == "synthetic",
-            s.split != "official",
-            s.corpus,
-            -len(s.rows),
-            -len(s.keywords),
-            s.slug,
-        ),
-    )
-
-
-def _studies_of_place(corpus: str, split: str, records: Sequence[Record]) -> list[Study]:
-    names = sorted({record.setting["name"] for record in records}, key=_table_order)
-    base = {(record.keyword, record.seed): record for record in records if record.setting["name"] == BASE_NAME}
-    keywords = {name: {record.keyword for record in records if record.setting["name"] == name} for name in names}
-    choices = {frozenset(keywords[name]) for name in names if name != BASE_NAME} or {frozenset(keywords[BASE_NAME])}
-    studies = []
-    for choice in choices:
-        rows = []
-        for name in names:
-            if choice <= keywords[name]:
-                runs = [run for run in records if run.setting["name"] == name and run.keyword in choice]
-                runs.sort(key=lambda run: (run.keyword, run.seed))
-                rows.append(Row(tuple(runs), tuple(_base_of(run, base) for run in runs)))
-        studies.append(Study(corpus, split, tuple(sorted(choice)), tuple(rows)))
-    return studies
-
-
-def _table_order(name: str) -> tuple[int, str]:
-    return (list(BY_NAME).index(name) if name in BY_NAME else len(BY_NAME)), name
-
-
-def _base_of(run: Record, base: dict[tuple[str, int], Record]) -> Record:
-    if (run.keyword, run.seed) not in base:
-        raise UserError(f"the record {run.name} has no record of {BASE_NAME} beside it: run {BASE_NAME} likewise")
-    return base[run.keyword, run.seed]

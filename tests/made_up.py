@@ -1,9 +1,18 @@
-"""Records of runs that never were, for tests of what is rendered from records."""
+"""Records of runs that never were, and their scores, for tests of what is rendered from them."""
 
+import json
+import zlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from experiments.records import Cost, Quality, Record, Training
+import numpy as np
+
+from experiments.records import Cost, Quality, Record, Training, write_record
+from experiments.studies import make_studies
+from experiments.summary import Study
+
+NUM_CLIPS, NUM_SPEAKERS = 900, 45  # of which a ninth are the keyword's, and a fifth the validation speakers'
 
 
 def quality(error: float, ratio: float, clips: int = 3000, keyword_clips: int = 180) -> Quality:
@@ -76,10 +85,47 @@ def record(
             seconds_per_clip=1e-3 * (0.2 + 0.8 * macs / 932_224),
             base_seconds_per_clip=1e-3,
         ),
-        paths={"checkpoint": f"checkpoints/{name}-happy-official-0"}
-        | ({} if source else {"log": f"logs/{name}-happy-official-0.jsonl"}),
+        paths={},
     )
-    return replace(result, **changes)
+    result = replace(result, **changes)
+    paths = {"checkpoint": f"checkpoints/{result.name}", "scores": f"scores/{result.name}.npz"}
+    return replace(result, paths=paths | ({} if source else {"log": f"logs/{result.name}.jsonl"}))
+
+
+def scores(run: Record) -> dict[str, np.ndarray]:
+    """Scores in which as large a share of pairs is misordered as the record says, on validation and test speakers."""
+    rng = np.random.default_rng(zlib.crc32(run.name.encode()))
+    labels = (np.arange(NUM_CLIPS) % 9 == 0).astype(np.int8)
+    speakers = (np.arange(NUM_CLIPS) // 9 % NUM_SPEAKERS).astype(np.int32)
+    testing = speakers % 5 < 4
+    margins = np.zeros(NUM_CLIPS, np.float32)
+    for part in (testing, ~testing):
+        keyword, other = np.flatnonzero(part & (labels == 1)), np.flatnonzero(part & (labels == 0))
+        margins[other] = rng.permutation(len(other))
+        pairs = round(run.testing.auroc_error * len(keyword) * len(other))
+        misordered = np.bincount(rng.integers(0, len(keyword), pairs), minlength=len(keyword))
+        margins[keyword] = len(other) - misordered - 0.5
+    return {"margins": margins, "labels": labels, "corpus_speakers": speakers, "testing": testing}
+
+
+def write_results(folder: Path, records: list[Record]) -> Path:
+    """Writes records, logs and scores as runs would."""
+    for run in records:
+        write_record(folder / "records", run)
+        path = folder / run.paths["scores"]
+        path.parent.mkdir(exist_ok=True)
+        np.savez(path, **scores(run))
+        if "log" in run.paths:
+            lines = [{"step": 9 * n, "epoch": n, "loss": 1 / n, "clips_per_second": 8e3} for n in range(1, 5)]
+            log = folder / run.paths["log"]
+            log.parent.mkdir(exist_ok=True)
+            log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def studies(folder: Path, records: list[Record]) -> list[Study]:
+    """The studies of records, after they are written."""
+    return make_studies(records, write_results(folder, records))
 
 
 def few() -> list[Record]:

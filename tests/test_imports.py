@@ -22,7 +22,6 @@ MAX_LINES = 250
 LONG_FILES = {
     "get_checkpoints.py": "one file that runs alone, before anything is installed",
     "tests/test_data.py": "one reader, and every kind of damage that a folder of clips can have",
-    "tests/test_report.py": "one report, its pictures, and every way in which it can go stale",
     "tests/test_get_checkpoints.py": "a small web server that breaks off in every way, and the fetches from it",
 }
 MODULES = {

@@ -1,0 +1,130 @@
+"""The study's goals at both bars, and how near the records come to them: Markdown out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from experiments.markdown import NONE, ratio_interval, table, times
+from experiments.settings import BASE_NAME
+from experiments.summary import FAIR_BASE_NAME, Row, Study, shipped_bytes, thop_macs, weight_bytes
+
+__all__ = ["BARS", "GOALS", "Bar", "Goal", "goals_section"]
+
+MIN_KEYWORDS, MIN_SEEDS = 3, 3  # that a result must hold over
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a setting's error is compared with.
+
+    Attributes:
+        name: For tables.
+        setting: Whose error.
+        ratio: The largest error over it that keeps the quality.
+        upper_end: What the ratio's interval must stay below; None where it is only to be stated.
+    """
+
+    name: str
+    setting: str
+    ratio: float
+    upper_end: float | None
+
+    def is_kept(self, row: Row) -> bool:
+        """Whether a setting keeps the quality."""
+        found = row.ratio(self.setting)
+        return found.estimate <= self.ratio and (self.upper_end is None or found.high < self.upper_end)
+
+    @property
+    def rule(self) -> str:
+        """In words."""
+        end = "95 % interval stated" if self.upper_end is None else f"95 % interval below {self.upper_end:g}"
+        return f"at most {self.ratio:.1f}, {end}"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Something to have less of, and how many times less than the base.
+
+    Attributes:
+        name: For tables.
+        get: How many times less a setting has; NaN where it was not measured.
+        wanted: One number a bar, in the order of BARS.
+    """
+
+    name: str
+    get: Callable[[Row], float]
+    wanted: tuple[float, ...]
+
+
+BARS = (
+    Bar("homework's", BASE_NAME, ratio=1.0, upper_end=1.1),
+    Bar("strict", FAIR_BASE_NAME, ratio=1.1, upper_end=None),
+)
+GOALS = (
+    Goal("MACs per clip, fewer", lambda row: row.times_less(thop_macs), (300, 20)),
+    Goal("weight bytes, fewer", lambda row: row.times_less(weight_bytes), (800, 60)),
+    Goal("shipped file, smaller", lambda row: row.times_less(shipped_bytes), (100, 40)),
+    Goal("samples to probability by the clock, faster", lambda row: row.measured_stream_speedup, (4, 2)),
+)
+
+
+def goals_section(study: Study) -> str:
+    """Which goals are met, by which setting, and what stands nearest where none meets them."""
+    over = f"{len(study.keywords)} keyword{'s' if len(study.keywords) > 1 else ''}"
+    rules = "; ".join(f"{bar.name} bar: au_fa_fr over that of `{bar.setting}` {bar.rule}" for bar in BARS)
+    text = (
+        f"Over {over} ({', '.join(study.keywords)}), on test speakers. {rules[0].upper()}{rules[1:]}. A goal counts "
+        f"as met only over at least {MIN_KEYWORDS} keywords and {MIN_SEEDS} seeds. The setting named is the one that "
+        "goes farthest while keeping the quality; beside it stands the lowest error of those that go far enough."
+    )
+    columns = ["goal", "bar", "wanted", "best that keeps the quality", "by", "au_fa_fr ratio"]
+    columns += ["met?", "lowest ratio of those that go as far"]
+    rows = [_line(study, goal, number) for number in range(len(BARS)) for goal in GOALS]
+    rows += [_all_at_once(study, number) for number in range(len(BARS))]
+    return f"{text}\n\n{table(columns, rows)}"
+
+
+def _students(study: Study) -> list[Row]:
+    return [row for row in study.rows if row.name not in (BASE_NAME, FAIR_BASE_NAME)]
+
+
+def _line(study: Study, goal: Goal, number: int) -> list[str]:
+    bar, wanted = BARS[number], goal.wanted[number]
+    measured = [row for row in _students(study) if goal.get(row) > 0 and row.ratio(bar.setting).estimate >= 0]
+    cells = [goal.name, bar.name, f"{wanted:g}x", NONE, NONE, NONE, "not met" if measured else "not measured", NONE]
+
+    def by_ratio(row: Row) -> float:
+        return row.ratio(bar.setting).estimate
+
+    if kept := [row for row in measured if bar.is_kept(row)]:
+        best = max(kept, key=lambda row: (goal.get(row), -by_ratio(row)))
+        cells[3:6] = [times(goal.get(best)), f"`{best.name}`", ratio_interval(best.ratio(bar.setting))]
+        cells[6] = _verdict(goal.get(best) >= wanted, best)
+    if far := [row for row in measured if goal.get(row) >= wanted]:
+        nearest = min(far, key=by_ratio)
+        cells[7] = f"{ratio_interval(nearest.ratio(bar.setting))} by `{nearest.name}`"
+    return cells
+
+
+def _all_at_once(study: Study, number: int) -> list[str]:
+    bar = BARS[number]
+
+    def reached(row: Row) -> int:
+        return sum(goal.get(row) >= goal.wanted[number] for goal in GOALS)
+
+    measured = [row for row in _students(study) if row.ratio(bar.setting).estimate >= 0]
+    all_of = f"{len(GOALS)} of {len(GOALS)}"
+    cells = ["all in one model", bar.name, all_of, NONE, NONE, NONE, "not met" if measured else "not measured", NONE]
+    if kept := [row for row in measured if bar.is_kept(row)]:
+        best = max(kept, key=lambda row: (reached(row), -row.ratio(bar.setting).estimate))
+        cells[3:6] = [f"{reached(best)} of {len(GOALS)}", f"`{best.name}`", ratio_interval(best.ratio(bar.setting))]
+        cells[6] = _verdict(reached(best) == len(GOALS), best)
+    return cells
+
+
+def _verdict(is_met: bool, row: Row) -> str:
+    if not is_met:
+        return "not met"
+    enough = len(row.keywords) >= MIN_KEYWORDS and all(
+        len({run.seed for run in row.runs if run.keyword == keyword}) >= MIN_SEEDS for keyword in row.keywords
+    )
+    return "met" if enough else "not yet: too few runs"
