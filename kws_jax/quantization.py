@@ -64,13 +64,13 @@ def grid_of(path: tuple[str, ...], shape: tuple[int, ...], scheme: Scheme) -> Gr
 def quantize_weights(weights: Float[Array, "..."], grid: Grid) -> tuple[Int[Array, "..."], Float[Array, " groups"]]:
     """Integers of the weights' shape, and their scales; bit for bit what PyTorch makes of the same weights.
 
-    XLA would replace the division by a constant with a multiplication, and then three scales in four differ from
-    torch's in their last bit: barriers keep the formula as it is written.
+    XLA replaces a division by a constant, or by one number for all, with a multiplication, and then three scales in
+    four differ from torch's in their last bit: barriers keep the formula as it is written.
     """
     half_range, limit = (2**grid.bits - 1) / 2, 2 ** (grid.bits - 1)
     blocks = weights.reshape(-1, grid.groups, weights.shape[-1] // grid.groups)
     largest = jnp.max(jnp.abs(blocks), axis=(0, 2))
-    scales = largest / jax.lax.optimization_barrier(jnp.float32(half_range))
+    scales = largest / jax.lax.optimization_barrier(jnp.full(grid.groups, half_range, jnp.float32))
     if grid.half_scales:
         # A cast there and back is what compilers like to remove; this rounding they may not.
         scales = jax.lax.reduce_precision(jnp.maximum(scales, 2.0**-14), exponent_bits=5, mantissa_bits=10)
