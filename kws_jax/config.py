@@ -18,13 +18,13 @@ class FrontendConfig:
 
     Attributes:
         window_length: Length of the Hann window and of the Fourier transform, in samples; even.
-        hop_length: Distance between frames, in samples.
+        hop_length: Distance between frames, in samples; beyond `window_length`, what lies between frames is not heard.
         num_mels: Number of triangular HTK mel bands between 0 Hz and half the sample rate.
         floor: Mel power is clamped to [floor, ceiling] before the natural logarithm.
         ceiling: See `floor`.
 
     Raises:
-        UserError: If the window is odd or shorter than a hop.
+        UserError: If the window is odd, or a size is less than one sample or band.
     """
 
     sample_rate: int = SAMPLE_RATE
@@ -35,9 +35,10 @@ class FrontendConfig:
     ceiling: float = 1e9
 
     def __post_init__(self) -> None:
-        if self.window_length % 2 or self.window_length < self.hop_length or self.hop_length < 1:
+        if self.window_length % 2 or min(self.window_length, self.hop_length, self.num_mels) < 1:
             raise UserError(
-                f"window_length {self.window_length} must be even and at least hop_length {self.hop_length} (>= 1)"
+                f"window_length {self.window_length} must be even, and it, hop_length {self.hop_length} and "
+                f"num_mels {self.num_mels} must be 1 or more"
             )
 
     @property

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from kws_jax.array_types import LogMel
 from kws_jax.config import CrnnConfig
 
-TOLERANCE = 12  # frames around a keyword clip's end at which a step must say "keyword"
+TOLERANCE = 0.12  # s around a keyword clip's end in which a step must say "keyword"
 
 
 def glue(log_mel: LogMel, clips_per_sequence: int) -> Float[Array, "sequences glued mels"]:
@@ -26,15 +26,16 @@ def step_coverage(config: CrnnConfig, frames_per_clip: int, clips_per_sequence: 
     """How each step's window lies over each clip of a sequence.
 
     Returns:
-        Two boolean arrays (steps, clips): the window ends within TOLERANCE frames of the clip's end; the window
-        touches the clip at all.
+        Two boolean arrays (steps, clips): the window ends within TOLERANCE of the clip's end, or within half a step
+        where steps are so far apart that none might; the window touches the clip at all.
     """
     num_steps = config.num_steps(frames_per_clip * clips_per_sequence)
     last = np.arange(num_steps)[:, None] * config.stride_frames + config.kernel_frames - 1
     first = last - (config.max_window_length - 1) * config.stride_frames - config.kernel_frames + 1
     start = np.arange(clips_per_sequence) * frames_per_clip
     end = start + frames_per_clip - 1
-    return np.abs(last - end) <= TOLERANCE, (last >= start) & (first <= end)
+    reach = max(TOLERANCE * config.frontend.sample_rate, config.block_size / 2)
+    return np.abs(last - end) * config.frontend.hop_length <= reach, (last >= start) & (first <= end)
 
 
 def sequence_loss(
@@ -57,7 +58,7 @@ def sequence_loss(
     by_sequence = labels.reshape(logits.shape[0], -1)
     at_end, touches = step_coverage(config, frames_per_clip, by_sequence.shape[1])
     is_keyword = by_sequence @ jnp.asarray(at_end.T, jnp.int32) > 0
-    is_other = by_sequence @ jnp.asarray(touches.T, jnp.int32) == 0
+    is_other = (by_sequence @ jnp.asarray(touches.T, jnp.int32) == 0) & ~is_keyword
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, is_keyword.astype(jnp.int32))
 
     def mean_where(chosen: Array) -> Array:

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from models import noise
+from models import LIGHT, noise
 from tolerances import CROSS_FRAMEWORK, LOG_MEL_NOISE, SAME_FRAMEWORK
 
+from conversion.configs import to_task_config
 from kws_jax import frontend
 from kws_jax.config import FrontendConfig
 from torch_ref.config import TaskConfig
@@ -36,7 +37,9 @@ def test_filterbank_is_torchaudios():
     np.testing.assert_allclose(frontend.mel_filterbank(CONFIG), theirs.numpy(), atol=CROSS_FRAMEWORK)
 
 
-@pytest.mark.parametrize("config", [CONFIG, FrontendConfig(window_length=256, hop_length=128, num_mels=16)])
+@pytest.mark.parametrize(
+    "config", [CONFIG, FrontendConfig(window_length=256, hop_length=128, num_mels=16), LIGHT.frontend]
+)
 def test_mel_power_is_the_definition(config: FrontendConfig):
     waveform = noise(0, 1, 3000)
     power = frontend.mel_power(config, jnp.asarray(waveform))[0]
@@ -45,11 +48,12 @@ def test_mel_power_is_the_definition(config: FrontendConfig):
 
 
 @pytest.mark.parametrize("num_samples", [201, 16_000, 16_159, 20_001])
-def test_log_mel_is_torchaudios(num_samples: int):
+@pytest.mark.parametrize(("config", "task"), [(CONFIG, TaskConfig()), (LIGHT.frontend, to_task_config(LIGHT))])
+def test_log_mel_is_torchaudios(config: FrontendConfig, task: TaskConfig, num_samples: int):
     waveform = noise(1, 2, num_samples)
-    theirs = log_mel(MelPower(TaskConfig())(torch.from_numpy(waveform))).transpose(1, 2).numpy()
-    ours = frontend.log_mel(CONFIG, jnp.asarray(waveform))
-    assert ours.shape == theirs.shape == (2, 1 + num_samples // 160, 40)
+    theirs = log_mel(MelPower(task)(torch.from_numpy(waveform))).transpose(1, 2).numpy()
+    ours = frontend.log_mel(config, jnp.asarray(waveform))
+    assert ours.shape == theirs.shape == (2, 1 + num_samples // config.hop_length, config.num_mels)
     np.testing.assert_allclose(ours, theirs, atol=LOG_MEL_NOISE)
 
 

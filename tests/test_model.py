@@ -189,9 +189,10 @@ def test_impossible_configurations_are_errors(change: dict, message: str):
         replace(BASE, **change)
 
 
-def test_an_odd_window_is_an_error():
-    with pytest.raises(ValueError, match="must be even"):
-        FrontendConfig(window_length=401)
+@pytest.mark.parametrize("change", [{"window_length": 401}, {"window_length": 0}, {"hop_length": 0}, {"num_mels": 0}])
+def test_impossible_front_ends_are_errors(change: dict):
+    with pytest.raises(ValueError, match=r"must be even, and it, hop_length .* must be 1 or more"):
+        FrontendConfig(**change)
 
 
 def test_timing_of_the_base():

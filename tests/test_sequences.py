@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import CONFIGS, TOY, noise, random_variables
+from models import CONFIGS, LIGHT, TOY, noise, random_variables
 from test_train import CONFIG, CORPUS, RECIPE, _draw, _equal
 from tolerances import CROSS_FRAMEWORK, SAME_FRAMEWORK
 
@@ -15,16 +15,18 @@ from kws_jax.config import BASE, CrnnConfig
 from kws_jax.frontend import log_compress, log_mel
 from kws_jax.model import Crnn
 from kws_jax.recipe import Recipe
-from kws_jax.sequences import TOLERANCE, glue, sequence_loss, step_coverage
+from kws_jax.sequences import glue, sequence_loss, step_coverage
 from kws_jax.train import train
 
 
 def _must_say(config: CrnnConfig, labels: list[int], frames: int, step: int) -> int | None:
     """What a step must say, frame by frame: 1 keyword, 0 not, None as it likes."""
+    hop = config.frontend.hop_length / 16_000
+    reach = max(0.12, config.stride_frames * hop / 2) + 1e-9  # s
     last = step * config.stride_frames + config.kernel_frames - 1
     heard = range(last - (config.max_window_length - 1) * config.stride_frames - config.kernel_frames + 1, last + 1)
     keywords = [range(frames * clip, frames * (clip + 1)) for clip, label in enumerate(labels) if label]
-    if any(abs(last - clip[-1]) <= TOLERANCE for clip in keywords):
+    if any(abs(last - clip[-1]) * hop <= reach for clip in keywords):
         return 1
     return None if any(frame in clip for clip in keywords for frame in heard) else 0
 
@@ -35,7 +37,7 @@ def test_glued_clips_follow_each_other_without_their_last_frame():
     np.testing.assert_array_equal(glue(jnp.asarray(clips), 3), expected)
 
 
-@pytest.mark.parametrize(("config", "frames"), [(BASE, 100), (CONFIGS["student"], 100), (TOY, 23)])
+@pytest.mark.parametrize(("config", "frames"), [(BASE, 100), (CONFIGS["student"], 100), (LIGHT, 25), (TOY, 120)])
 def test_the_loss_is_the_loop(config: CrnnConfig, frames: int):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (8, 4))
@@ -52,6 +54,19 @@ def test_the_loss_is_the_loop(config: CrnnConfig, frames: int):
     assert all(losses.values()), "every kind of step is there"
     loss = sequence_loss(jnp.asarray(logits), jnp.asarray(labels.ravel(), jnp.int32), config, frames)
     assert abs(float(loss) - 0.5 * (np.mean(losses[0]) + np.mean(losses[1]))) < SAME_FRAMEWORK
+
+
+@pytest.mark.parametrize("config", [BASE, LIGHT, replace(LIGHT, stride=(1, 8))], ids=["80 ms", "160 ms", "320 ms"])
+def test_a_keyword_is_never_without_a_step_that_must_say_it(config: CrnnConfig):
+    """However far apart the steps are; and those that must lie near its end in time, whatever a frame lasts."""
+    frames = config.frontend.num_frames(16_000) - 1
+    at_end, _ = step_coverage(config, frames, 6)
+    assert at_end[:, :-1].any(axis=0).all()
+    step, clip = np.nonzero(at_end)
+    late = config.step_end(step) / 16_000 - (clip + 1.0)
+    # A clip's last frame lies a hop before its end, and a frame's right edge half a window after its middle.
+    offset = (config.frontend.padding - config.frontend.hop_length) / 16_000
+    assert np.abs(late - offset).max() <= max(0.12, config.block_size / 32_000) + 1e-9
 
 
 def test_without_a_keyword_the_loss_is_that_of_silence():
@@ -74,10 +89,12 @@ def test_every_step_is_the_stream(name: str):
 
 def test_a_model_learns_from_sequences():
     recipe = replace(RECIPE, clips_per_sequence=4)
-    _, variables = train(CONFIG, recipe, CORPUS, _draw, seed=0)
-    logits, _ = jax.jit(Crnn(CONFIG).apply)(variables, log_compress(CONFIG.frontend, jnp.asarray(CORPUS.power)))
+    # Frames 40 ms apart, so that the corpus's clips last a second, longer than the tolerance around their ends.
+    config = replace(CONFIG, frontend=replace(CONFIG.frontend, hop_length=640))
+    _, variables = train(config, recipe, CORPUS, _draw, seed=0)
+    logits, _ = jax.jit(Crnn(config).apply)(variables, log_compress(config.frontend, jnp.asarray(CORPUS.power)))
     assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.9
-    assert not _equal(variables, train(CONFIG, RECIPE, CORPUS, _draw, seed=0)[1])
+    assert not _equal(variables, train(config, RECIPE, CORPUS, _draw, seed=0)[1])
 
 
 @pytest.mark.parametrize("fields", [{"teacher_weight": 0.5}, {"batch_size": 30}])

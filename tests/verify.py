@@ -24,6 +24,7 @@ class Part:
         span: Row to the range of inputs that it sees; None as its start where memory reaches back without bound.
         flush: Parameters, state, tail padded to a block, its length, to the rows of the right edge, NaN where there is
             none; None where inputs have no right edge.
+        is_heard: Which positions of the inputs are seen by any row at all.
         tolerance: Of chunked against offline.
     """
 
@@ -35,6 +36,7 @@ class Part:
     skip: int
     span: Callable[[int], tuple[int | None, int]]
     flush: Callable[..., jax.Array] | None = None
+    is_heard: Callable[[np.ndarray], np.ndarray] = lambda positions: np.ones(positions.shape, bool)
     tolerance: float = SAME_FRAMEWORK
 
 
@@ -155,7 +157,7 @@ class Verifier:
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=GRADIENT * max(1, np.abs(theirs).max()))
 
     def check_receptive_field(self) -> None:
-        """A middle row's gradient is nonzero at exactly the inputs of its span."""
+        """A middle row's gradient is nonzero at exactly the inputs of its span that are heard."""
         weights = np.zeros_like(self.clean)
         weights[:, self.middle] = np.random.default_rng(1).normal(size=weights[:, self.middle].shape)
         gradient = np.asarray(self._gradient(self.part.params, self.inputs, weights)[1])
@@ -164,4 +166,5 @@ class Verifier:
         if start is None:
             assert seen[-1] == stop - 1
         else:
-            np.testing.assert_array_equal(seen, np.arange(start, stop))
+            positions = np.arange(start, stop)
+            np.testing.assert_array_equal(seen, positions[self.part.is_heard(positions)])
