@@ -1,6 +1,7 @@
 """Pictures of a study: what the homework's metric costs in work and in memory, and how training went."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,31 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 from numpy.typing import ArrayLike
 
 from experiments.labels import Label, place_labels
-from experiments.looks import COLOURS, DPI, colour, families, line_style, log_ticks, marker, scientific
+from experiments.looks import (
+    COLOURS,
+    DPI,
+    METHODS,
+    frontier,
+    log_ticks,
+    marker,
+    method,
+    method_handles,
+    numbered_handles,
+    scientific,
+    side_by_side,
+)
 from experiments.records import Record
-from experiments.summary import TOLERATED_RATIO, Cost, Row, Study, thop_macs, weight_bytes
+from experiments.summary import FAIR_BASE_NAME, TOLERATED_RATIO, Cost, Row, Study, thop_macs, weight_bytes
 
 __all__ = ["combined", "draw", "metric_against", "picture_names", "training_curves"]
 
-MARKER_RADIUS, RING_RADIUS, LARGEST_BUBBLE = 5.5, 9.0, 26.0  # points
+MARKER_RADIUS, LARGEST_BUBBLE = 4.5, 26.0  # points
 Line = tuple[float, float, float, float]  # both ends in data units
 BALANCED = 0.25  # au_fa_fr at equal shares over 1 - AUROC: p (1 - p) with p = 1/2
 METRIC = "au_fa_fr at equal shares, test speakers\n(lower is better)"
 MACS = "multiply-accumulates per 1 s clip (thop)"
 BYTES = "weights with their scales (bytes)"
+BESIDE = "; nearly equal ones stand side by side"
 
 
 def picture_names(suffix: str = "") -> list[str]:
@@ -54,56 +68,75 @@ def draw(study: Study, results: Path, folder: Path, suffix: str = "") -> list[Pa
 
 
 def metric_against(study: Study, cost: Cost, label: str) -> Figure:
-    """Metric over a cost, with intervals; the base is ringed, and the line of tolerated errors drawn."""
-    figure, axes = _frame(study, cost, label)
+    """Metric over a cost, with intervals, the lines of tolerated errors, and the frontier; numbers stand for names."""
+    figure, axes = _frame(study, cost, label + BESIDE)
+    places = side_by_side([row.mean(cost) for row in study.rows], axes.get_xlim())
+    best = frontier(study, cost)
+    points = {row.name: (x, _metric(row, axes)[0]) for x, row in zip(places, study.rows, strict=True)}
+    (line,) = axes.plot(*zip(*(points[row.name] for row in best), strict=True), color="0.6", linewidth=1.2, zorder=1)
     bars: list[Line] = []
-    for row in study.rows:
-        x, (y, low, high) = row.mean(cost), _metric(row, axes)
-        axes.errorbar(x, y, [[y - low], [high - y]], color=colour(study, row), capsize=3, elinewidth=1, alpha=0.6)
-        axes.plot(x, y, **marker(row), color=colour(study, row))
+    for x, row in zip(places, study.rows, strict=True):
+        (y, low, high), look = _metric(row, axes), marker(study, row)
+        axes.errorbar(x, y, [[y - low], [high - y]], color=look["color"], capsize=2, elinewidth=0.8, alpha=0.5)
+        axes.plot(x, y, **look)
         bars.append((x, low, x, high))
         if len(row.runs) > 1:
             values = [_shown(run.testing.auroc_error, axes) for run in row.runs]
-            axes.plot([x] * len(values), values, ".", color=colour(study, row), alpha=0.4, markersize=4)
-        if row is study.base:
-            axes.plot(x, y, "o", markersize=2 * RING_RADIUS, markerfacecolor="none", markeredgecolor="black")
-    _legend(figure, study)
-    radii = [RING_RADIUS if row is study.base else MARKER_RADIUS for row in study.rows]
-    _label(figure, axes, study, cost, radii, bars)
+            axes.plot([x] * len(values), values, ".", color=look["color"], alpha=0.4, markersize=3)
+    handles = [*method_handles(study), Line2D([], [], color=line.get_color(), label="frontier")]
+    if len(study.runs) > len(study.rows):
+        handles.append(Line2D([], [], linestyle="none", marker=".", markersize=3, color="0.3", label="single runs"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    _name(figure, study, best)
+    _number(figure, axes, study, points, dict.fromkeys(points, MARKER_RADIUS), best, bars)
     return figure
 
 
 def combined(study: Study) -> Figure:
-    """Metric over work, with bubbles whose area is the weights' bytes."""
+    """Metric over work, with bubbles whose area is the weights' bytes, and the frontier."""
     figure, axes = _frame(study, thop_macs, MACS)
-    radii = [_bubble_radius(study, row.mean(weight_bytes)) for row in study.rows]
-    for row, radius in sorted(zip(study.rows, radii, strict=True), key=lambda pair: -pair[1]):
-        style: dict[str, Any] = {"marker": "o", "markersize": 2 * radius, "color": colour(study, row)}
+    best = frontier(study, thop_macs)
+    points = {row.name: (row.mean(thop_macs), _metric(row, axes)[0]) for row in study.rows}
+    radii = {row.name: _bubble_radius(study, row.mean(weight_bytes)) for row in study.rows}
+    axes.plot(*zip(*(points[row.name] for row in best), strict=True), color="0.6", linewidth=1.2, zorder=1)
+    for row in sorted(study.rows, key=lambda row: -radii[row.name]):
+        style: dict[str, Any] = {"marker": "o", "markersize": 2 * radii[row.name]}
+        style["color"] = METHODS[method(study, row)]
         for extra in ({"alpha": 0.2, "markeredgewidth": 0}, {"markerfacecolor": "none"}):
-            axes.plot(row.mean(thop_macs), _metric(row, axes)[0], **style, **extra)
-    _size_legend(figure, study)
-    _label(figure, axes, study, thop_macs, radii, [])
+            axes.plot(*points[row.name], **style, **extra)
+    _legends(figure, study)
+    _name(figure, study, best)
+    _number(figure, axes, study, points, radii, best, [])
     return figure
 
 
 def training_curves(study: Study, results: Path) -> Figure:
-    """Training loss and speed over epochs, one line a run; runs without a log are left out."""
-    figure = Figure(figsize=(9, 4), dpi=DPI, layout="constrained")
-    loss_axes, speed_axes = figure.subplots(1, 2)
-    handles = {}
-    for row in study.rows:
-        for run in row.runs:
-            if (log := _read_log(results, run)) and run.training:
-                epochs = [line["step"] / log[-1]["step"] * run.training.epochs for line in log]
-                style = {"color": colour(study, row), "linestyle": line_style(study, row), "linewidth": 1.2}
-                (handles[row.name],) = loss_axes.plot(epochs, [line["loss"] for line in log], **style)
-                speed_axes.plot(epochs, [line["clips_per_second"] for line in log], **style)
-    for axes, label in ((loss_axes, "training loss (each setting's own)"), (speed_axes, "training speed (clips/s)")):
-        axes.set(xlabel="epoch", ylabel=label, yscale="log")
-        log_ticks(axes.yaxis, EngFormatter(sep="") if axes is speed_axes else FuncFormatter(scientific))
+    """Training loss over epochs, a panel a setting, a line a run; runs without a log are left out."""
+    logs = {row.name: [(run, log) for run in row.runs if (log := _read_log(results, run))] for row in study.rows}
+    logs = {name: runs for name, runs in logs.items() if runs}
+    columns = min(4, max(1, len(logs)))
+    rows = max(1, math.ceil(len(logs) / columns))
+    figure = Figure(figsize=(2.6 * columns + 0.6, 1.9 * rows + 0.9), dpi=DPI, layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(logs) :]:
+        axes.set_visible(False)
+    for axes, (name, runs) in zip(panels, logs.items(), strict=False):
+        for run, log in runs:
+            epochs = run.training.epochs if run.training else len(log)
+            style = {"color": COLOURS[study.keywords.index(run.keyword) % len(COLOURS)], "linewidth": 0.9}
+            axes.plot(
+                [line["step"] / log[-1]["step"] * epochs for line in log], [line["loss"] for line in log], **style
+            )
+        speed = np.median([line["clips_per_second"] for _, log in runs for line in log])
+        axes.set_title(f"{name}\n{EngFormatter(places=1, sep='')(speed)} clips/s", fontsize=8)
+        axes.set_yscale("log")
+        log_ticks(axes.yaxis, FuncFormatter(scientific))
+        axes.tick_params(labelsize=7)
         axes.grid(color="0.9")
-    figure.suptitle(f"Training: {study.title}", fontsize=10)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], label=word) for i, word in enumerate(study.keywords)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.supylabel("training loss (each setting's own)", fontsize=9)
+    figure.suptitle(f"Training over epochs: {study.title}", fontsize=10)
     return figure
 
 
@@ -114,7 +147,7 @@ def _read_log(results: Path, run: Record) -> list[dict[str, float]]:
 
 def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
     """Log axes with room around the points, the tolerated error, and the cost relative to the base on top."""
-    figure = Figure(figsize=(8, 5.4), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(10, 6.2), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     costs = [row.mean(cost) for row in study.rows]
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel=METRIC)
@@ -130,10 +163,13 @@ def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
     log_ticks(top.xaxis, FuncFormatter(lambda value, _: f"{value:g}x"))
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
-    tolerated = _shown(study.tolerated_error, axes)
-    axes.axhline(tolerated, color="0.35", linestyle="--", linewidth=1)
-    text, place = f"{TOLERATED_RATIO} x\nbase", (1.01, tolerated)
-    axes.annotate(text, place, xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    for name, tolerated in study.tolerated_errors.items():
+        axes.axhline(
+            _shown(tolerated, axes), color="0.35", linestyle=":" if name == FAIR_BASE_NAME else "--", linewidth=1
+        )
+        text, place = f"{TOLERATED_RATIO} x {name}", (0.01, _shown(tolerated, axes))
+        where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "bottom"}
+        axes.annotate(text, place, (0, 1), **where, fontsize=8, color="0.25")
     figure.suptitle(study.title, fontsize=10)
     return figure, axes
 
@@ -141,7 +177,7 @@ def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
 def _error_limits(study: Study) -> tuple[float, float]:
     single = [run.testing.auroc_error for run in study.runs]
     low = min((error for error in single if error > 0), default=1e-6)
-    high = max([*single, *(row.error().high for row in study.rows), study.tolerated_error, low])
+    high = max([*single, *(row.error().high for row in study.rows), *study.tolerated_errors.values(), low])
     return BALANCED * low / 2.5, BALANCED * high * 1.6
 
 
@@ -156,40 +192,47 @@ def _metric(row: Row, axes: Axes) -> tuple[float, float, float]:
     return y, low, high
 
 
-def _legend(figure: Figure, study: Study) -> None:
-    formats = {row.number_format: row for row in study.rows}
-    handles = [Line2D([], [], color="0.3", **marker(row), label=name) for name, row in formats.items()]
-    if len(study.runs) > len(study.rows):
-        handles.append(Line2D([], [], linestyle="none", marker=".", markersize=4, color="0.3", label="single runs"))
-    if len(families(study)) <= len(COLOURS) + 1:
-        handles.append(Line2D([], [], linestyle="none", label="one colour: the same trained weights"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
-
-
 def _bubble_radius(study: Study, size: float) -> float:
     return LARGEST_BUBBLE * (size / study.base.mean(weight_bytes)) ** 0.5
 
 
-def _size_legend(figure: Figure, study: Study) -> None:
+def _legends(figure: Figure, study: Study) -> None:
     largest = 10 ** np.floor(np.log10(study.base.mean(weight_bytes)))
-    handles = []
-    for size in (largest, largest / 10, largest / 100):
-        look: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": "0.4", "markerfacecolor": "0.9"}
-        label = EngFormatter(unit="B")(size)
-        handles.append(Line2D([], [], **look, markersize=2 * _bubble_radius(study, size), label=label))
-    style = {"labelspacing": 2.2, "handletextpad": 2, "borderpad": 1.2, "fontsize": 8, "title_fontsize": 8}
-    figure.legend(handles=handles, title="area: weight bytes", loc="outside right center", frameon=False, **style)
+    look: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": "0.4", "markerfacecolor": "0.9"}
+    handles = [
+        Line2D([], [], **look, markersize=2 * _bubble_radius(study, size), label=EngFormatter(unit="B")(size))
+        for size in (largest, largest / 10, largest / 100, largest / 1000)
+    ]
+    style: dict[str, Any] = {"labelspacing": 1.6, "handletextpad": 2, "borderpad": 1.6, "frameon": False}
+    title = "area: bytes of the weights"
+    figure.legend(handles=handles, loc="outside right lower", title=title, fontsize=8, title_fontsize=8, **style)
+    colours = [handle for handle in method_handles(study) if handle.get_linewidth() > 2]
+    colours.append(Line2D([], [], color="0.6", label="frontier"))
+    figure.legend(handles=colours, loc="outside lower center", ncols=7, fontsize=8, frameon=False)
 
 
-def _label(figure: Figure, axes: Axes, study: Study, cost: Cost, radii: list[float], lines: list[Line]) -> None:
-    """Names the points, now that limits and layout are known; `lines` are what the names should not cover."""
+def _name(figure: Figure, study: Study, best: list[Row]) -> None:
+    """The list of names beside the picture, bold where a row is on the frontier."""
+    legend = figure.legend(handles=numbered_handles(study), loc="outside right upper", fontsize=8, frameon=False)
+    for text, row in zip(legend.get_texts(), study.rows, strict=True):
+        text.set_fontweight("bold" if row in best else "normal")
+
+
+def _number(
+    figure: Figure,
+    axes: Axes,
+    study: Study,
+    points: dict[str, tuple[float, float]],
+    radii: dict[str, float],
+    best: list[Row],
+    lines: list[Line],
+) -> None:
+    """Numbers the points, now that limits and layout are known; `lines` are what numbers should not cover."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    labels = []
-    for row, radius in zip(study.rows, radii, strict=True):
-        name = f"{row.name} (0)" if row.error().estimate == 0 else row.name
-        labels.append(Label(row.mean(cost), _metric(row, axes)[0], name, radius, bold=row is study.base))
-    tolerated, (left, right) = _shown(study.tolerated_error, axes), axes.get_xlim()
-    lines = [*lines, (left, tolerated, right, tolerated)]
+    labels = [
+        Label(*points[row.name], str(number), radii[row.name], bold=row in best)
+        for number, row in enumerate(study.rows, 1)
+    ]
     ends = axes.transData.transform(np.reshape(lines, (-1, 2))).reshape(-1, 4)
-    place_labels(axes, labels, ends + np.array([-3, -3, 3, 3]))
+    place_labels(axes, labels, ends + np.array([-1, -1, 1, 1]))

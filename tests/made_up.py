@@ -39,13 +39,16 @@ def record(
     source: str | None = None,
     **changes: Any,
 ) -> Record:
-    parameters = round(weight_bytes / {"fp32": 4, "fp16": 2, "qint8": 1}[number_format])
+    parameters = round(weight_bytes / {"fp32": 4, "fp16": 2, "qint8": 1, "int8": 1, "int4": 0.5}[number_format])
     result = Record(
         setting={
             "name": name,
             "question": f"What of {name}?",
             "expectation": "much",
             "source": source,
+            "teacher": None,
+            "recipe": None if source else {},
+            "model": {"parameters": parameters},
             "number_format": number_format,
         },
         keyword="happy",
