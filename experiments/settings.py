@@ -42,10 +42,15 @@ class Setting:
     headline: bool = False
 
     @property
+    def learns_from(self) -> tuple[str, ...]:
+        """Settings whose weights decide this one's."""
+        return tuple(name for name in (self.source, self.teacher) if name)
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Settings that must have run before this one; everything is compared with the base."""
-        names = (self.source, self.teacher, BASE_NAME if self.name != BASE_NAME else None)
-        return tuple(dict.fromkeys(name for name in names if name))
+        bar = () if self.name == BASE_NAME else (BASE_NAME,)
+        return tuple(dict.fromkeys((*self.learns_from, *bar)))
 
 
 SETTINGS: tuple[Setting, ...] = (
