@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from kws_jax.objective import Teacher, loss_function
 from kws_jax.pruning import Masks, advance, full_masks, importance, masked, slim
 from kws_jax.quantization import fake_quantize_params
 from kws_jax.recipe import Recipe, optimizer
+from kws_jax.resume import Keeper, Lines, Resume
 
 SCORE_DECAY = 0.98  # of the running mean of importance, a step
 
@@ -147,6 +149,7 @@ def train(
     teacher: Teacher | None = None,
     log_path: Path | None = None,
     initial: dict[str, Params] | None = None,
+    resume: Resume | None = None,
 ) -> tuple[CrnnConfig, dict[str, Params]]:
     """Trains a model and returns it after the last epoch, averaged and slimmed where the recipe says so.
 
@@ -160,9 +163,12 @@ def train(
         log_path: Where to write a JSON line an epoch: step, epoch, loss, seconds, clips_per_second. Steps count from 1,
             epochs from 0; the loss is the epoch's mean, and seconds are those spent in training since its start.
         initial: Variables to go on from; fresh ones by default.
+        resume: Where to keep the training between epochs, and to go on from after a kill, to the same result bit for
+            bit.
 
     Raises:
-        UserError: If an epoch has fewer clips than a batch, or the teacher has another front end than the model.
+        UserError: If an epoch has fewer clips than a batch, the teacher has another front end than the model, or what
+            is to be gone on from is damaged.
         ValueError: If the recipe asks for a teacher and there is none.
         IndexError: If an index is none of the corpus; on a device it would silently become the last clip.
         RuntimeError: If the loss or a weight is no longer finite.
@@ -185,27 +191,34 @@ def train(
         return jax.lax.scan(body, state, batches)
 
     corpus = jax.tree.map(jnp.asarray, corpus)
-    seconds, lines = 0.0, []
-    if log_path:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-    for number in (progress := tqdm(range(recipe.epochs), desc="student", unit="epoch")):
-        drawn = draw(number)[: steps * recipe.batch_size]
-        if drawn.min() < 0 or drawn.max() >= corpus.labels.shape[0]:
-            raise IndexError(f"epoch {number} draws clips {drawn.min()} to {drawn.max()} of {corpus.labels.shape[0]}")
-        batches = jnp.asarray(drawn.reshape(steps, recipe.batch_size))
-        start = time.perf_counter()
-        state, losses = epoch(state, corpus, batches)
-        loss = float(losses.mean())
-        elapsed = time.perf_counter() - start
-        seconds += elapsed
-        if not _all_finite((losses, state.variables)):
-            raise RuntimeError(f"epoch {number}: the loss or a weight is not finite; is every clip, and the noise?")
-        progress.set_postfix(loss=f"{loss:.4f}")
-        line = {"step": (number + 1) * steps, "epoch": number, "loss": loss, "seconds": seconds}
-        lines.append(line | {"clips_per_second": batches.size / elapsed})
-        if log_path:
-            log_path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with closing(Keeper(resume, repr((config, recipe, seed, steps)))) as keeper:
+        state, lines = keeper.load(state)
+        _write_log(log_path, lines)
+        for number in (progress := tqdm(range(len(lines), recipe.epochs), desc="student", unit="epoch")):
+            drawn = draw(number)[: steps * recipe.batch_size]
+            if drawn.min() < 0 or drawn.max() >= corpus.labels.shape[0]:
+                span, clips = f"{drawn.min()} to {drawn.max()}", corpus.labels.shape[0]
+                raise IndexError(f"epoch {number} draws clips {span} of {clips}")
+            batches = jnp.asarray(drawn.reshape(steps, recipe.batch_size))
+            start = time.perf_counter()
+            state, losses = epoch(state, corpus, batches)
+            loss = float(losses.mean())
+            elapsed = time.perf_counter() - start
+            if not _all_finite((losses, state.variables)):
+                raise RuntimeError(f"epoch {number}: the loss or a weight is not finite; is every clip, and the noise?")
+            progress.set_postfix(loss=f"{loss:.4f}")
+            seconds = elapsed + (lines[-1]["seconds"] if lines else 0.0)
+            line = {"step": (number + 1) * steps, "epoch": number, "loss": loss, "seconds": seconds}
+            lines.append(line | {"clips_per_second": batches.size / elapsed})
+            _write_log(log_path, lines)
+            keeper.save(state, lines)
     return slim(config, state.average, state.masks) if recipe.pruning else (config, state.average)
+
+
+def _write_log(path: Path | None, lines: Lines) -> None:
+    if path and lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _steps_per_epoch(drawn: int, batch_size: int) -> int:

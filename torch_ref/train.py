@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch_ref.augment import WaveAugmentation, mask_mel_power
 from torch_ref.config import TaskConfig
 from torch_ref.frontend import MelPower, log_mel
 from torch_ref.model import CRNN
+from torch_ref.resume import Keeper, Resume
 from torch_ref.threads import single_thread
 
 __all__ = ["SeminarRecipe", "predict", "train"]
@@ -52,16 +54,23 @@ class _TrainingLog:
     def __init__(self, path: Path | None, epochs: int) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = None if path is None else path.open("w", encoding="utf-8")
+        self.path = path
         self.bar = tqdm(total=epochs, desc="training", unit="epoch")
         self.step, self.seconds, self.mark = 0, 0.0, 0.0
         self.losses: list[float] = []
         self.clips = 0
+        self.lines: list[dict[str, Any]] = []
 
     def close(self) -> None:
         self.bar.close()
-        if self.file is not None:
-            self.file.close()
+
+    def go_on(self, epochs: int, lines: list[dict[str, Any]]) -> None:
+        """After so many epochs of a training that was stopped."""
+        self.lines = lines
+        if lines:
+            self.step, self.seconds = lines[-1]["step"], lines[-1]["seconds"]
+            self._save()
+        self.bar.update(epochs)
 
     def start_epoch(self) -> None:
         self.mark = time.perf_counter()
@@ -76,9 +85,12 @@ class _TrainingLog:
     def end_epoch(self, epoch: int) -> None:
         if self.losses:
             self._write(epoch)
-        if self.file is not None:
-            self.file.flush()
+        self._save()
         self.bar.update()
+
+    def _save(self) -> None:
+        if self.path is not None:
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in self.lines), encoding="utf-8")
 
     def _write(self, epoch: int) -> None:
         now = time.perf_counter()
@@ -87,9 +99,8 @@ class _TrainingLog:
         loss, rate = sum(self.losses) / len(self.losses), self.clips / elapsed
         self.losses, self.clips = [], 0
         self.bar.set_postfix(loss=f"{loss:.4f}", clips_per_second=f"{rate:.0f}")
-        if self.file is not None:
-            line = {"step": self.step, "epoch": epoch, "loss": loss, "seconds": round(self.seconds, 3)}
-            self.file.write(json.dumps(line | {"clips_per_second": round(rate, 1)}) + "\n")
+        line = {"step": self.step, "epoch": epoch, "loss": loss, "seconds": round(self.seconds, 3)}
+        self.lines.append(line | {"clips_per_second": round(rate, 1)})
 
 
 def _as_waveforms(waveforms: Array) -> Float[Tensor, "batch samples"]:
@@ -108,6 +119,7 @@ def train(
     seed: int,
     on_epoch: Callable[[int, CRNN], None] | None = None,
     log_path: Path | None = None,
+    resume: Resume | None = None,
 ) -> CRNN:
     """Trains a CRNN by the seminar's recipe.
 
@@ -122,20 +134,25 @@ def train(
         seed: Of the initial weights, the augmentation and the dropout.
         on_epoch: Called after each epoch with its number and the model in evaluation mode.
         log_path: File for the training log, one JSON object a line.
+        resume: Where to keep the training between epochs, and to go on from after a kill, to the same weights.
 
     Returns:
         The model after the last epoch, in evaluation mode.
 
     Raises:
-        ValueError: An epoch has no batch.
+        ValueError: An epoch has no batch, or what is to be gone on from is damaged.
         RuntimeError: A gradient is not finite.
     """
     with single_thread(), torch.random.fork_rng(devices=[]), closing(_TrainingLog(log_path, recipe.epochs)) as log:
         torch.manual_seed(seed)
         model = CRNN(config)
         optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-        step = _train_step(model, optimizer, recipe, WaveAugmentation(background), torch.Generator().manual_seed(seed))
-        for epoch in range(recipe.epochs):
+        generator = torch.Generator().manual_seed(seed)
+        step = _train_step(model, optimizer, recipe, WaveAugmentation(background), generator)
+        keeper = Keeper(resume, repr((config, recipe, seed)), model, optimizer, generator)
+        epochs_done, lines = keeper.load()
+        log.go_on(epochs_done, lines)
+        for epoch in range(epochs_done, recipe.epochs):
             model.train()
             log.start_epoch()
             first = log.step
@@ -145,9 +162,10 @@ def train(
                 raise ValueError(f"epoch {epoch} has no batch")
             log.end_epoch(epoch)
             model.eval()
+            keeper.save(epoch + 1, log.lines)
             if on_epoch is not None:
                 on_epoch(epoch, model)
-        return model
+        return model.eval()
 
 
 def _train_step(
