@@ -14,11 +14,12 @@ from conversion.mapping import flax_to_torch, torch_to_flax, unwrap
 from kws_jax.checkpoint import config_from_json, config_to_json
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
-from torch_ref import packed, tensor_files
-from torch_ref.formats import FORMATS, format_of
+from torch_ref import tensor_files
+from torch_ref.formats import FORMATS, format_of, format_of_tensors
 from torch_ref.model import CRNN
+from torch_ref.packed import MATRIX_BITS
 
-CONFIG_KEY, FORMAT_KEY = "config", "format"
+CONFIG_KEY = "config"
 
 
 def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | None]:
@@ -33,11 +34,11 @@ def read_state_dict(path: Path) -> tuple[dict[str, np.ndarray], CrnnConfig | Non
         ConversionError: If the file is absent, is neither, is damaged, holds something else than dense tensors, or
             would have to execute code to be read.
     """
-    if _read_metadata(path).get(FORMAT_KEY) in packed.MATRIX_BITS:
-        packed_config, model = read_module(path)
-        return {key: tensor.numpy() for key, tensor in model.state_dict().items()}, packed_config
     try:
-        state = {key: _as_array(path, key, value) for key, value in unwrap(tensor_files.read_state_dict(path)).items()}
+        tensors = tensor_files.read_state_dict(path)
+        if tensors.keys() & MATRIX_BITS.keys():
+            tensors = dict(read_module(path)[1].state_dict())
+        state = {key: _as_array(path, key, value) for key, value in unwrap(tensors).items()}
     except OSError as error:
         raise ConversionError(f"{path} cannot be opened: {error.strerror}") from error
     except ValueError as error:
@@ -84,11 +85,10 @@ def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfi
 
 
 def write_module(path: Path, model: CRNN, config: CrnnConfig) -> None:
-    """Writes a PyTorch model in any number format as safetensors; its header holds configuration and format."""
-    name = format_of(model)
+    """Writes a PyTorch model in any number format as safetensors; the configuration is in its header."""
     part = path.with_name(path.name + ".part")
-    metadata = {CONFIG_KEY: config_to_json(config), FORMAT_KEY: name}
-    tensor_files.save_tensors(part, FORMATS[name].tensors(model), metadata)
+    tensors = FORMATS[format_of(model)].tensors(model)
+    tensor_files.save_tensors(part, tensors, {CONFIG_KEY: config_to_json(config)})
     part.replace(path)
 
 
@@ -100,11 +100,12 @@ def read_module(path: Path) -> tuple[CrnnConfig, CRNN]:
     """
     if not path.is_file():
         raise ConversionError(f"{path} cannot be opened: no such file")
-    config, name = _read_config(path), _read_metadata(path).get(FORMAT_KEY)
-    if config is None or name not in FORMATS:
-        raise ConversionError(f"{path}: not a whole safetensors file with a configuration and a known number format")
+    config = _read_config(path)
+    if config is None:
+        raise ConversionError(f"{path}: not a whole safetensors file with a configuration in its header")
     try:
-        return config, FORMATS[name].load(to_task_config(config), tensor_files.load_tensors(path))
+        tensors = tensor_files.load_tensors(path)
+        return config, FORMATS[format_of_tensors(tensors)].load(to_task_config(config), tensors)
     except ConversionError:
         raise
     except ValueError as error:

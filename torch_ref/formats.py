@@ -11,11 +11,11 @@ from torch.nn import Module
 
 from torch_ref.config import TaskConfig
 from torch_ref.model import CRNN
-from torch_ref.packed import PACKED, PackedCrnn, load_packed, to_packed
-from torch_ref.quantize import integer_weights, is_quantized, load_qint8, to_fp16, to_qint8
+from torch_ref.packed import MATRIX_BITS, PackedCrnn, load_packed, to_packed
+from torch_ref.quantize import SCALE, integer_weights, is_quantized, load_qint8, to_fp16, to_qint8
 from torch_ref.tensor_files import check_like
 
-__all__ = ["FORMATS", "Format", "format_of"]
+__all__ = ["FORMATS", "Format", "format_of", "format_of_tensors"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _load_float(convert: Callable[[CRNN], CRNN], config: TaskConfig, tensors: Ma
 
 def _packed(model: CRNN) -> dict[str, Tensor]:
     assert isinstance(model, PackedCrnn)
-    return {PACKED: model.packed}
+    return {model.number_format: model.packed}
 
 
 def _float_format(convert: Callable[[CRNN], CRNN]) -> Format:
@@ -78,3 +78,13 @@ def format_of(model: CRNN) -> str:
     if is_quantized(model):
         return "qint8"
     return "fp16" if next(model.parameters()).element_size() == 2 else "fp32"
+
+
+def format_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """The name of the format whose `tensors` these could be; `load` then checks them."""
+    for name in tensors:
+        if name in MATRIX_BITS:
+            return name
+        if name.endswith(SCALE):
+            return "qint8"
+    return "fp16" if any(tensor.dtype == torch.float16 for tensor in tensors.values()) else "fp32"

@@ -27,11 +27,10 @@ from torch import Tensor
 from torch_ref.config import TaskConfig
 from torch_ref.model import CRNN
 
-__all__ = ["PACKED", "PackedCrnn", "Quantized", "Slot", "layout", "load_packed", "pack", "to_packed", "unpack"]
+__all__ = ["PackedCrnn", "Quantized", "Slot", "layout", "load_packed", "pack", "to_packed", "unpack"]
 
 SMALLEST_SCALE = 2.0**-14  # the smallest normal float16
 GATES = 3
-PACKED = "packed"
 
 
 MATRIX_BITS = {"int8": 8, "int4": 4}  # the convolution's kernel counts as a matrix
@@ -185,11 +184,11 @@ def to_packed(model: CRNN, number_format: str) -> PackedCrnn:
 
 
 def load_packed(config: TaskConfig, number_format: str, tensors: Mapping[str, Tensor]) -> PackedCrnn:
-    """The model of a file that holds nothing but the packed bytes.
+    """The model of a file that holds nothing but the packed bytes, under their format's name.
 
     Raises:
         ValueError: There are other tensors, or not the bytes of such a model.
     """
-    if tensors.keys() != {PACKED}:
-        raise ValueError(f"a packed model is one tensor, {PACKED!r}, and not {', '.join(sorted(tensors)) or 'none'}")
-    return PackedCrnn(config, number_format, tensors[PACKED])
+    if tensors.keys() != {number_format}:
+        raise ValueError(f"packed weights are one tensor, {number_format!r}, and not {', '.join(sorted(tensors))}")
+    return PackedCrnn(config, number_format, tensors[number_format])

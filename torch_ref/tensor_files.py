@@ -13,7 +13,10 @@ __all__ = ["check_like", "load_tensors", "read_state_dict", "save_tensors"]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors as safetensors, with words about them in its header; equal tensors give equal bytes."""
+    """Writes tensors as safetensors, with one or no word about them in its header; equal tensors give equal bytes.
+
+    (Of several words, safetensors draws the order.)
+    """
     contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     path.write_bytes(safetensors.torch.save(contiguous, metadata))
 
