@@ -1,10 +1,10 @@
 """One setting from start to record: train or take weights, port to PyTorch, quantize, judge, count, write down."""
 
+import shutil
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from conversion.files import to_module, write_module
 from experiments.judging import base_model, count_cost, held_out_margins, judge, load_margins, save_scores
@@ -12,18 +12,21 @@ from experiments.records import Record, environment, write_record
 from experiments.settings import BASE_NAME, NumberFormat, Setting
 from experiments.task import Task
 from experiments.training import trained_weights
-from kws_jax import checkpoint
 from kws_jax.config import CrnnConfig
 from torch_ref.formats import FORMATS
 from torch_ref.model import CRNN
 
 
 def run_setting(setting: Setting, task: Task) -> Record:
-    """Runs one setting whose needs have run; its record is written last, so a record means a whole run."""
+    """Runs one setting whose needs have run; its record is written last, so a record means a whole run.
+
+    Of a run that goes on after a kill, or that judges weights which were there, the record's start and wall time are
+    those of the last piece; the training's seconds are those of all pieces, by its log.
+    """
     start, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     config, variables, training = trained_weights(setting, task)
     model = in_format(to_module(config, variables), setting.number_format)
-    shipped = _ship(setting, task, config, variables, model)
+    shipped = _ship(setting, task, config, model)
     margins = held_out_margins(model, task)
     scores_path = save_scores(setting.name, task, margins)
     base_margins = margins if setting.name == BASE_NAME else load_margins(task, BASE_NAME)
@@ -50,6 +53,7 @@ def run_setting(setting: Setting, task: Task) -> Record:
         wall_seconds=time.perf_counter() - start,
     )
     write_record(task.out / "records", record)
+    shutil.rmtree(task.unfinished_folder(setting.name), ignore_errors=True)
     return record
 
 
@@ -58,12 +62,9 @@ def in_format(model: CRNN, number_format: NumberFormat) -> CRNN:
     return FORMATS[number_format].convert(model)
 
 
-def _ship(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any], model: CRNN) -> Path:
-    """Writes the checkpoint; returns its PyTorch file of plain tensors."""
-    folder = task.checkpoint_folder(setting.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.safetensors"
-    if setting.number_format == "fp32":
-        checkpoint.save(folder / "flax", config, variables, about={"keyword": task.keyword})
+def _ship(setting: Setting, task: Task, config: CrnnConfig, model: CRNN) -> Path:
+    """Writes the PyTorch file of plain tensors."""
+    path = task.checkpoint_folder(setting.name) / "model.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_module(path, model, config)
     return path

@@ -1,7 +1,6 @@
 """From a setting to trained weights, in PyTorch or in JAX."""
 
 import json
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,10 +13,13 @@ import numpy as np
 from conversion.configs import to_task_config
 from conversion.files import from_module
 from experiments.continuous import read_speech
+from experiments.origin import FILE as ORIGIN_FILE
+from experiments.origin import has_origin, origin
 from experiments.records import Training
 from experiments.settings import Setting
 from experiments.task import Task
-from kws_jax import train
+from kws_jax import checkpoint, train
+from kws_jax import resume as jax_resume
 from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
 from kws_jax.errors import UserError
@@ -26,38 +28,58 @@ from kws_jax.model import fold_batch_norm
 from kws_jax.objective import Teacher
 from kws_jax.recipe import Recipe
 from kws_jax.splits import balanced_indices
+from torch_ref import resume as torch_resume
 from torch_ref.train import SeminarRecipe
 from torch_ref.train import train as train_torch
 
 
 def trained_weights(setting: Setting, task: Task) -> tuple[CrnnConfig, dict[str, Any], Training | None]:
-    """The setting's deployed model: trained here, or another setting's."""
+    """The setting's deployed model: another setting's, or its own, which is trained unless its checkpoint is there."""
     if setting.recipe is None:
         assert setting.source is not None
         return *task.load_variables(setting.source), None
-    log_path = task.log_path(setting.name)
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
+    folder, log_path = task.checkpoint_folder(setting.name), task.log_path(setting.name)
+    made = origin(setting, setting.recipe, task)
+    if not (has_origin(folder, made) and log_path.is_file()):
+        (folder / ORIGIN_FILE).unlink(missing_ok=True)
+        config, variables = _train(setting, task, made.to_json())
+        checkpoint.save(folder / "flax", config, variables, about={"keyword": task.keyword})
+        (folder / ORIGIN_FILE).write_text(made.to_json() + "\n")
+    return *task.load_variables(setting.name), _summary(made.framework, log_path)
+
+
+def _train(setting: Setting, task: Task, identity: str) -> tuple[CrnnConfig, dict[str, Any]]:
+    unfinished = task.unfinished_folder(setting.name) / "training"
     if isinstance(setting.recipe, SeminarRecipe):
-        config, variables = setting.model, _train_in_torch(setting, setting.recipe, task, log_path)
-    else:
-        config, variables = _train_in_jax(setting, setting.recipe, task, log_path)
-    return config, variables, _summary(setting.recipe, log_path, time.perf_counter() - start)
+        return _train_in_torch(setting, setting.recipe, task, torch_resume.Resume(unfinished, identity))
+    assert setting.recipe is not None
+    return _train_in_jax(setting, setting.recipe, task, jax_resume.Resume(unfinished, identity))
 
 
-def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, log_path: Path) -> dict[str, Any]:
+def _train_in_torch(
+    setting: Setting, recipe: SeminarRecipe, task: Task, resume: torch_resume.Resume
+) -> tuple[CrnnConfig, dict[str, Any]]:
     def epoch_batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         drawn = _draw(task, epoch)
         for start in range(0, drawn.shape[0], recipe.batch_size):
             batch = drawn[start : start + recipe.batch_size]
             yield to_float(task.corpus.waveforms[batch]), task.labels[batch]
 
-    task_config = to_task_config(setting.model)
-    model = train_torch(task_config, recipe, epoch_batches, task.corpus.background, task.seed, log_path=log_path)
-    return from_module(model, setting.model)
+    model = train_torch(
+        to_task_config(setting.model),
+        recipe,
+        epoch_batches,
+        task.corpus.background,
+        task.seed,
+        log_path=task.log_path(setting.name),
+        resume=resume,
+    )
+    return setting.model, from_module(model, setting.model)
 
 
-def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, log_path: Path) -> tuple[CrnnConfig, dict[str, Any]]:
+def _train_in_jax(
+    setting: Setting, recipe: Recipe, task: Task, resume: jax_resume.Resume
+) -> tuple[CrnnConfig, dict[str, Any]]:
     frontend, training = setting.model.frontend, task.split.training
     speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
     clips = np.concatenate([task.corpus.waveforms[training], speech])
@@ -74,7 +96,9 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, log_path: Path) 
         return np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
 
     teacher = load_teacher(setting.teacher, task) if setting.teacher else None
-    return fold_batch_norm(*train.train(setting.model, recipe, material, draw, task.seed, teacher, log_path))
+    log_path = task.log_path(setting.name)
+    trained = train.train(setting.model, recipe, material, draw, task.seed, teacher, log_path, resume=resume)
+    return fold_batch_norm(*trained)
 
 
 def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
@@ -115,12 +139,12 @@ def load_teacher(name: str, task: Task) -> Teacher:
     return Teacher(*task.load_variables(name))
 
 
-def _summary(recipe: SeminarRecipe | Recipe, log_path: Path, seconds: float) -> Training:
+def _summary(framework: str, log_path: Path) -> Training:
     lines = [json.loads(line) for line in log_path.read_text().splitlines()]
     return Training(
-        framework="PyTorch" if isinstance(recipe, SeminarRecipe) else "JAX",
-        epochs=recipe.epochs,
-        seconds=seconds,
+        framework=framework,
+        epochs=lines[-1]["epoch"] + 1,
+        seconds=lines[-1]["seconds"],
         clips_per_second=float(np.median([line["clips_per_second"] for line in lines])),
         final_loss=lines[-1]["loss"],
     )
