@@ -80,7 +80,8 @@ def _train_in_torch(
 def _train_in_jax(
     setting: Setting, recipe: Recipe, task: Task, resume: jax_resume.Resume
 ) -> tuple[CrnnConfig, dict[str, Any]]:
-    frontend, training = setting.model.frontend, task.split.training
+    config, initial = task.load_variables(setting.source) if setting.source else (setting.model, None)
+    frontend, training = config.frontend, task.split.training
     speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
     clips = np.concatenate([task.corpus.waveforms[training], speech])
     material = train.Corpus(
@@ -97,8 +98,9 @@ def _train_in_jax(
 
     teacher = load_teacher(setting.teacher, task) if setting.teacher else None
     log_path = task.log_path(setting.name)
-    trained = train.train(setting.model, recipe, material, draw, task.seed, teacher, log_path, resume=resume)
-    return fold_batch_norm(*trained)
+    return fold_batch_norm(
+        *train.train(config, recipe, material, draw, task.seed, teacher, log_path, initial=initial, resume=resume)
+    )
 
 
 def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
