@@ -32,6 +32,8 @@ REFERENCES = {
     "fp32": (offline, CROSS_FRAMEWORK),
     "fp16": (offline, FLOAT16_STREAM),
     "qint8": (offline_by_steps, QINT8_STREAM),
+    "int8": (offline, CROSS_FRAMEWORK),
+    "int4": (offline, CROSS_FRAMEWORK),
 }
 
 
