@@ -5,7 +5,7 @@ from itertools import product
 
 from experiments.markdown import error, table
 from experiments.sections import natural_scale, ratio_cell
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from experiments.summary import Study
 
 __all__ = ["splits_section"]

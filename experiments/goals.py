@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from experiments.markdown import NONE, ratio_interval, table, times
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from experiments.summary import FAIR_BASE_NAME, Row, Study, shipped_bytes, thop_macs, weight_bytes
 
 __all__ = ["BARS", "GOALS", "Bar", "Goal", "goals_section"]

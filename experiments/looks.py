@@ -7,7 +7,7 @@ from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.ticker import Formatter, LogLocator, NullLocator
 
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from experiments.summary import Cost, Row, Study
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.settings import Setting
+from experiments.setting import Setting
 from experiments.task import Task
 from kws_jax.config import CrnnConfig
 from kws_jax.recipe import Recipe
@@ -36,6 +36,7 @@ class Origin:
         clips: The corpus's fingerprint.
         speech_share: See `Setting`.
         speech: Of the names and sizes of the files of running speech: SHA-256, where some is trained on.
+        augments_waveforms: See `Setting`.
         learns_from: By setting: SHA-256 of the weights that this one starts from or is taught by.
     """
 
@@ -49,6 +50,7 @@ class Origin:
     speech_share: float
     speech: str | None
     learns_from: dict[str, str]
+    augments_waveforms: bool = False
 
     def to_json(self) -> str:
         """One line."""
@@ -67,6 +69,7 @@ def origin(setting: Setting, recipe: SeminarRecipe | Recipe, task: Task) -> Orig
         clips=task.corpus.fingerprint,
         speech_share=setting.speech_share,
         speech=_fingerprint(task.source.speech) if task.source.speech and setting.speech_share else None,
+        augments_waveforms=setting.augments_waveforms,
         learns_from={name: _digest(task.load_variables(name)[1]) for name in setting.learns_from},
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from conversion.files import to_module, write_module
 from experiments.judging import base_model, count_cost, held_out_margins, judge, load_margins, save_scores
 from experiments.records import Record, environment, write_record
-from experiments.settings import BASE_NAME, NumberFormat, Setting
+from experiments.setting import BASE_NAME, NumberFormat, Setting
 from experiments.task import Task
 from experiments.training import trained_weights
 from kws_jax.config import CrnnConfig

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.settings import BY_NAME, SETTINGS, Setting, with_needs
+from experiments.setting import Setting
+from experiments.settings import BY_NAME, SETTINGS, with_needs
 from experiments.sweep import Place, plan, sweep
 from experiments.task import find_source, make_task
 from kws_jax.data import load_corpus

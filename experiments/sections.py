@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from experiments.markdown import NONE, count, error, interval, milliseconds, ratio_interval, table, times
 from experiments.records import Record
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from experiments.summary import (
     FAIR_BASE_NAME,
     TOLERATED_RATIO,

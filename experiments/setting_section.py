@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from experiments.markdown import count, error, interval, milliseconds, ratio, ratio_interval, table, times
 from experiments.records import Quality, Record
 from experiments.sections import PARTS, grade, verdict
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from experiments.summary import (
     FAIR_BASE_NAME,
     TOLERATED_RATIO,

@@ -1,57 +1,19 @@
 """The one table of settings: what is tried, why, and what is expected of it."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
-from kws_jax.config import BASE, POOLED_13X, CrnnConfig
+from experiments.architectures import ASSISTANT, FRONTIER, GENTLE, LIGHT, LONG, SMALL
+from experiments.setting import BASE_NAME, Setting
+from kws_jax.config import POOLED_13X
 from kws_jax.errors import UserError
+from kws_jax.pruning import PruningPlan
 from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
-NumberFormat = Literal["fp32", "fp16", "qint8", "int8", "int4"]
-BASE_NAME = "base"
 SPEECH_SHARE = 0.3
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One row of the study.
-
-    Attributes:
-        name: Used in file names.
-        question: What the row is there to find out.
-        expectation: What was expected before it ran.
-        model: The model as it is trained.
-        recipe: How its weights are made: the seminar's loop in PyTorch, or ours in JAX; None takes those of `source`.
-        source: Setting whose trained weights this one only stores differently.
-        teacher: Setting whose model teaches this one.
-        number_format: Of the weights, evaluated as such.
-        speech_share: Share of the training clips without the keyword that are seconds of running speech.
-        headline: Whether a sweep over several keywords runs it with every one of them, not with the first alone.
-    """
-
-    name: str
-    question: str
-    expectation: str
-    model: CrnnConfig = BASE
-    recipe: SeminarRecipe | Recipe | None = None
-    source: str | None = None
-    teacher: str | None = None
-    number_format: NumberFormat = "fp32"
-    speech_share: float = 0.0
-    headline: bool = False
-
-    @property
-    def learns_from(self) -> tuple[str, ...]:
-        """Settings whose weights decide this one's."""
-        return tuple(name for name in (self.source, self.teacher) if name)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Settings that must have run before this one; everything is compared with the base."""
-        bar = () if self.name == BASE_NAME else (BASE_NAME,)
-        return tuple(dict.fromkeys((*self.learns_from, *bar)))
-
+FAIR_RECIPE = Recipe(epochs=60, peak_learning_rate=2e-3, augmentation=GENTLE)
+TAUGHT = Recipe(teacher_weight=0.5)
+ATTENTIVE = replace(TAUGHT, attention_weight=1.0)
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -59,6 +21,7 @@ SETTINGS: tuple[Setting, ...] = (
         question="How good is the homework's model, trained as the seminar trains it?",
         expectation="1 - AUROC near 2e-3 on speakers that training never heard",
         recipe=SeminarRecipe(),
+        headline=True,
     ),
     Setting(
         "base_fp16",
@@ -75,6 +38,35 @@ SETTINGS: tuple[Setting, ...] = (
         number_format="qint8",
     ),
     Setting(
+        "fair_base",
+        question="How good is the homework's model under the students' training?",
+        expectation="ten times better than under the seminar's: the strict bar that students have to hold against",
+        recipe=FAIR_RECIPE,
+        headline=True,
+    ),
+    Setting(
+        "pruned",
+        question="What does structured pruning leave of the fair base, while the unpruned one teaches?",
+        expectation="ten times less work at two or three times the error",
+        recipe=replace(
+            FAIR_RECIPE,
+            peak_learning_rate=1e-3,
+            teacher_weight=0.5,
+            pruning=PruningPlan(conv_channels=2, gru_hidden=16, attention_width=8),
+        ),
+        source="fair_base",
+        teacher="fair_base",
+    ),
+    Setting(
+        "pruned_int8",
+        question="Does the pruned model bear 8-bit weights and half-precision scales when trained for them?",
+        expectation="as good as before, at a quarter of the bytes",
+        recipe=replace(FAIR_RECIPE, epochs=15, peak_learning_rate=5e-4, teacher_weight=0.5, scheme="int8"),
+        source="pruned",
+        teacher="fair_base",
+        number_format="int8",
+    ),
+    Setting(
         "pooled_hard",
         question="How good is a pooled student with 12 times less work, from hard labels alone?",
         expectation="better than the base: pooling, batch norm and augmentation drawn per clip do more than size",
@@ -82,11 +74,19 @@ SETTINGS: tuple[Setting, ...] = (
         recipe=Recipe(),
     ),
     Setting(
+        "pooled_waveform",
+        question="Does the same student learn more from augmented samples than from augmented mel power?",
+        expectation="no: the quality is the same, and every step pays for the front end",
+        model=POOLED_13X,
+        recipe=Recipe(),
+        augments_waveforms=True,
+    ),
+    Setting(
         "pooled_dark",
         question="What does the base's dark knowledge add to the same student?",
         expectation="a little; the teacher is worse than its student, so perhaps nothing",
         model=POOLED_13X,
-        recipe=Recipe(teacher_weight=0.5, temperature=3.0),
+        recipe=TAUGHT,
         teacher=BASE_NAME,
     ),
     Setting(
@@ -104,6 +104,47 @@ SETTINGS: tuple[Setting, ...] = (
         number_format="qint8",
     ),
     Setting(
+        "pooled_attention",
+        question="Do the fair base's dark knowledge and attention, together, make the student better?",
+        expectation="yes: this teacher is better than its student",
+        model=POOLED_13X,
+        recipe=ATTENTIVE,
+        teacher="fair_base",
+    ),
+    Setting(
+        "pooled_attention_qint8",
+        question="What do 8-bit GRU and linear weights cost it when nothing is trained for them?",
+        expectation="within 10 % of its float self",
+        source="pooled_attention",
+        number_format="qint8",
+    ),
+    Setting(
+        "pooled_attention_int8",
+        question="Does training for 8-bit weights, the convolution's too, win that back?",
+        expectation="as good as in floating point",
+        recipe=replace(ATTENTIVE, epochs=15, peak_learning_rate=1e-3, scheme="int8"),
+        source="pooled_attention",
+        teacher="fair_base",
+        number_format="int8",
+    ),
+    Setting(
+        "pooled_attention_int4",
+        question="Can weights have 4 bits?",
+        expectation="at some loss, even when trained for them",
+        recipe=replace(ATTENTIVE, epochs=40, peak_learning_rate=3e-3, scheme="int4"),
+        source="pooled_attention",
+        teacher="fair_base",
+        number_format="int4",
+    ),
+    Setting(
+        "pooled_similarity",
+        question="Is it better to learn which clips the teacher's hidden states find alike?",
+        expectation="no better than its attention: the labels already say which clips are alike",
+        model=POOLED_13X,
+        recipe=replace(TAUGHT, similarity_weight=10.0),
+        teacher="fair_base",
+    ),
+    Setting(
         "pooled_speech",
         question="Do seconds of running speech among the training clips keep the pooled student quiet in a stream?",
         expectation="far fewer false alarms on running speech, and the same quality on single words",
@@ -118,6 +159,72 @@ SETTINGS: tuple[Setting, ...] = (
         model=POOLED_13X,
         recipe=Recipe(clips_per_sequence=4),
         speech_share=SPEECH_SHARE,
+    ),
+    Setting(
+        "assistant",
+        question="How good is a model between base and students, made to teach?",
+        expectation="as good as the fair base, with less than half the work",
+        model=ASSISTANT,
+        recipe=FAIR_RECIPE,
+    ),
+    Setting(
+        "small_hard",
+        question="How far does a student with 27 times less work come from hard labels, with masks that fit its size?",
+        expectation="near the pooled student",
+        model=SMALL,
+        recipe=Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE),
+        headline=True,
+    ),
+    Setting(
+        "small_two_stage",
+        question="Does the same student learn more from the assistant than from labels alone?",
+        expectation="yes: the gap to this teacher is smaller than to the base",
+        model=SMALL,
+        recipe=Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE, teacher_weight=0.5),
+        teacher="assistant",
+    ),
+    Setting(
+        "small_int8",
+        question="How near to the fair base is a model of 1/20 of its work and 1/60 of its bytes?",
+        expectation="at twice its error",
+        recipe=Recipe(epochs=20, peak_learning_rate=1e-3, augmentation=GENTLE, scheme="int8"),
+        source="small_hard",
+        number_format="int8",
+        headline=True,
+    ),
+    Setting(
+        "light",
+        question="How much of the front end's work does the task need?",
+        expectation="a seventh: 25 frames a second, 16 ms each, of 10 mels",
+        model=LIGHT,
+        recipe=LONG,
+        headline=True,
+    ),
+    Setting(
+        "light_int8",
+        question="What do 8-bit weights cost the light model when it is trained for them?",
+        expectation="nothing",
+        recipe=replace(LONG, epochs=30, peak_learning_rate=2e-3, scheme="int8"),
+        source="light",
+        number_format="int8",
+        headline=True,
+    ),
+    Setting(
+        "frontier",
+        question="How small can a model be that is no worse than the base?",
+        expectation="about 500 parameters",
+        model=FRONTIER,
+        recipe=LONG,
+        headline=True,
+    ),
+    Setting(
+        "frontier_int4",
+        question="And with 4 bits a weight?",
+        expectation="300 times less work and 800 times fewer bytes than the base, at no more than its error",
+        recipe=replace(LONG, epochs=200, scheme="int4", peak_learning_rate=5e-3, weight_decay=0.0),
+        source="frontier",
+        number_format="int4",
+        headline=True,
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from experiments.pooling import compare
 from experiments.records import Record
-from experiments.settings import BASE_NAME, BY_NAME
+from experiments.setting import BASE_NAME
+from experiments.settings import BY_NAME
 from experiments.summary import FAIR_BASE_NAME, Row, Study
 from kws_jax.errors import UserError
 

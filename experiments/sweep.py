@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from experiments.pipeline import run_setting
 from experiments.records import Record, run_name
-from experiments.settings import Setting
+from experiments.setting import Setting
 from experiments.task import Source, make_task
 from experiments.workers import Outcome, run_jobs
 from kws_jax.data import load_corpus

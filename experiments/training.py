@@ -16,18 +16,20 @@ from experiments.continuous import read_speech
 from experiments.origin import FILE as ORIGIN_FILE
 from experiments.origin import has_origin, origin
 from experiments.records import Training
-from experiments.settings import Setting
+from experiments.setting import Setting
 from experiments.task import Task
-from kws_jax import checkpoint, train
+from kws_jax import checkpoint
 from kws_jax import resume as jax_resume
 from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
+from kws_jax.material import Corpus, WaveformCorpus, cached_mel_power
 from kws_jax.model import fold_batch_norm
 from kws_jax.objective import Teacher
 from kws_jax.recipe import Recipe
 from kws_jax.splits import balanced_indices
+from kws_jax.train import train
 from torch_ref import resume as torch_resume
 from torch_ref.train import SeminarRecipe
 from torch_ref.train import train as train_torch
@@ -81,14 +83,16 @@ def _train_in_jax(
     setting: Setting, recipe: Recipe, task: Task, resume: jax_resume.Resume
 ) -> tuple[CrnnConfig, dict[str, Any]]:
     config, initial = task.load_variables(setting.source) if setting.source else (setting.model, None)
-    frontend, training = config.frontend, task.split.training
+    training, background = task.split.training, task.corpus.background
     speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
     clips = np.concatenate([task.corpus.waveforms[training], speech])
-    material = train.Corpus(
-        power=jnp.asarray(train.cached_mel_power(frontend, clips)),
-        labels=jnp.asarray(np.concatenate([task.labels[training], np.zeros(len(speech), np.int32)])),
-        noise=jnp.asarray(noise_mel_power(frontend, task.corpus.background)),
-    )
+    labels = jnp.asarray(np.concatenate([task.labels[training], np.zeros(len(speech), np.int32)]))
+    corpus: Corpus | WaveformCorpus
+    if setting.augments_waveforms:
+        corpus = WaveformCorpus(jnp.asarray(clips), labels, jnp.asarray(np.concatenate(background)))
+    else:
+        power, noise = cached_mel_power(config.frontend, clips), noise_mel_power(config.frontend, background)
+        corpus = Corpus(jnp.asarray(power), labels, jnp.asarray(noise))
 
     def draw(epoch: int) -> np.ndarray:
         drawn = np.searchsorted(training, _draw(task, epoch))
@@ -98,9 +102,7 @@ def _train_in_jax(
 
     teacher = load_teacher(setting.teacher, task) if setting.teacher else None
     log_path = task.log_path(setting.name)
-    return fold_batch_norm(
-        *train.train(config, recipe, material, draw, task.seed, teacher, log_path, initial=initial, resume=resume)
-    )
+    return fold_batch_norm(*train(config, recipe, corpus, draw, task.seed, teacher, log_path, initial, resume))
 
 
 def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:

@@ -14,11 +14,10 @@ import optax
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
-from kws_jax.array_types import Key, LogMel, MelPower, Params
-from kws_jax.augment import augment_power, mask_log_mel
-from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.array_types import Key, Params
+from kws_jax.config import CrnnConfig
 from kws_jax.errors import UserError
-from kws_jax.frontend import log_compress, mel_power
+from kws_jax.material import Corpus, WaveformCorpus, augmented
 from kws_jax.model import init_variables
 from kws_jax.objective import Teacher, loss_function
 from kws_jax.pruning import Masks, advance, full_masks, importance, masked, slim
@@ -51,36 +50,7 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]
 
 
-class Corpus(NamedTuple):
-    """Training material on the device."""
-
-    power: Float[Array, "clips frames mels"]
-    labels: Int[Array, " clips"]
-    noise: Float[Array, "noise_frames mels"]
-
-
 Draw = Callable[[int], np.ndarray]
-
-
-def cached_mel_power(config: FrontendConfig, waveforms: np.ndarray, batch_size: int = 512) -> np.ndarray:
-    """Mel power of all clips, computed once.
-
-    Args:
-        config: Front end.
-        waveforms: (clips, samples), int16.
-        batch_size: Clips transformed at a time.
-
-    Returns:
-        (clips, frames, mels), float32.
-    """
-    transform = jax.jit(lambda clips: mel_power(config, clips.astype(jnp.float32) / 32768))
-    frames = config.num_frames(waveforms.shape[1])
-    power = np.empty((waveforms.shape[0], frames, config.num_mels), np.float32)
-    for start in range(0, waveforms.shape[0], batch_size):
-        batch = np.asarray(waveforms[start : start + batch_size])
-        padded = np.pad(batch, ((0, batch_size - batch.shape[0]), (0, 0)))
-        power[start : start + batch_size] = transform(padded)[: batch.shape[0]]
-    return power
 
 
 def start_state(
@@ -103,7 +73,7 @@ def deployed(params: Params, masks: Masks, recipe: Recipe) -> Params:
 
 def train_step(
     state: TrainState,
-    corpus: Corpus,
+    corpus: Corpus | WaveformCorpus,
     indices: Int[Array, " batch"],
     config: CrnnConfig,
     recipe: Recipe,
@@ -113,7 +83,7 @@ def train_step(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One batch: augment, ask the teacher about the very same input, differentiate, update, prune."""
     key, power_key, mask_key, dropout_key = jax.random.split(state.key, 4)
-    log_mel = _augmented(power_key, mask_key, corpus.power[indices], corpus.noise, config, recipe)
+    log_mel = augmented(power_key, mask_key, corpus, indices, config, recipe)
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
     def loss_of(params: Params) -> tuple[Array, dict[str, Params]]:
@@ -131,19 +101,10 @@ def train_step(
     return TrainState(variables, average, optimizer_state, key, masks, scores, state.step + 1), loss
 
 
-def _augmented(
-    power_key: Key, mask_key: Key, power: MelPower, noise: Array, config: CrnnConfig, recipe: Recipe
-) -> LogMel:
-    if recipe.augmentation is None:
-        return log_compress(config.frontend, power)
-    power = augment_power(power_key, power, noise, recipe.augmentation)
-    return mask_log_mel(mask_key, log_compress(config.frontend, power), recipe.augmentation)
-
-
 def train(
     config: CrnnConfig,
     recipe: Recipe,
-    corpus: Corpus,
+    corpus: Corpus | WaveformCorpus,
     draw: Draw,
     seed: int,
     teacher: Teacher | None = None,
@@ -184,7 +145,7 @@ def train(
     state = start_state(initial or init_variables(init_key, config), config, transformation, key)
 
     @jax.jit
-    def epoch(state: TrainState, corpus: Corpus, batches: Array) -> tuple[TrainState, Array]:
+    def epoch(state: TrainState, corpus: Corpus | WaveformCorpus, batches: Array) -> tuple[TrainState, Array]:
         def body(state: TrainState, indices: Array) -> tuple[TrainState, Array]:
             return train_step(state, corpus, indices, config, recipe, transformation, teacher, num_steps)
 

@@ -18,6 +18,7 @@ from kws_jax.config import FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, log_mel, mel_power
 from kws_jax.losses import cross_entropy
+from kws_jax.material import WaveformCorpus, augmented, cached_mel_power
 from kws_jax.model import Crnn, init_variables
 from kws_jax.objective import Teacher
 from kws_jax.pruning import PruningPlan, full_masks
@@ -166,11 +167,29 @@ def test_training_on_a_grid_sees_the_rounded_weights():
         train(CONFIG, recipe, CORPUS, _draw, 0)
 
 
+def test_a_corpus_of_samples_is_augmented_before_the_front_end():
+    samples = (noise(0, 6, 1600) * 32768).astype(np.int16)
+    power = cached_mel_power(CONFIG.frontend, samples)
+    background = noise(1, 1, 8000, level=0.02)[0]
+    by_samples = WaveformCorpus(jnp.asarray(samples), jnp.zeros(6, jnp.int32), jnp.asarray(background))
+    by_power = Corpus(
+        jnp.asarray(power), by_samples.labels, jnp.asarray(mel_power(CONFIG.frontend, jnp.asarray(background)[None])[0])
+    )
+    keys, indices = jax.random.split(jax.random.key(0)), jnp.arange(6)
+    plain = replace(RECIPE, augmentation=None)
+    same = [augmented(*keys, corpus, indices, CONFIG, plain) for corpus in (by_samples, by_power)]
+    np.testing.assert_allclose(*same, atol=10 * SAME_FRAMEWORK)
+    drawn = [augmented(*keys, corpus, indices, CONFIG, RECIPE) for corpus in (by_samples, by_power)]
+    assert np.abs(np.asarray(drawn[0]) - same[0]).mean() > 0.5, "it was augmented"
+    # Both draw the same; what differs is how clip and noise interfere, and what fills the edges.
+    assert np.abs(np.asarray(drawn[0]) - drawn[1]).mean() < 0.2 * np.abs(np.asarray(drawn[0]) - same[0]).mean()
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 512])
 def test_cached_mel_power_is_the_front_ends(batch_size: int):
     config = FrontendConfig(window_length=64, hop_length=32, num_mels=6)
     waveforms = (noise(0, 7, 500) * 32768).astype(np.int16)
-    cached = training.cached_mel_power(config, waveforms, batch_size)
+    cached = cached_mel_power(config, waveforms, batch_size)
     floats = jnp.asarray(waveforms / 32768, jnp.float32)
     assert cached.dtype == np.float32
     np.testing.assert_allclose(cached, mel_power(config, floats), rtol=SAME_FRAMEWORK, atol=SAME_FRAMEWORK)
