@@ -11,6 +11,7 @@ from experiments import figures, sections
 from experiments.comparisons import splits_section
 from experiments.goals import goals_section
 from experiments.records import read_records
+from experiments.sensitivity import read_tables, sensitivity_figure, sensitivity_section
 from experiments.setting_section import setting_section
 from experiments.stream_figure import stream_det, stream_picture_names
 from experiments.stream_records import StreamStudy, read_stream_studies
@@ -23,6 +24,14 @@ __all__ = ["main", "render_readme", "render_report"]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PICTURES = "figures"  # folder beside the report
+SENSITIVITY = f"{PICTURES}/sensitivity.png"
+ATTENTION = f"{PICTURES}/attention.png"  # by experiments.attention_map, which needs checkpoints and clips
+ABOUT_ATTENTION = f"""\
+## Attention of teacher and students
+
+Where a teacher and its students listen in one clip of a test speaker, drawn by `python -m experiments.attention_map`.
+
+![Attention over a clip]({ATTENTION})"""
 NOTES = Path(__file__).with_name("notes.md")  # what no record can tell; it holds no measured number
 
 
@@ -30,7 +39,8 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
     """Renders the report.
 
     Args:
-        results: Folder with records/ and the logs that they name, and perhaps streams/ and streams_peer/.
+        results: Folder with records/, the logs and scores that they name, and perhaps streams/, streams_peer/ and
+            sensitivity/.
         out: Folder for REPORT.md and figures/; a README.md there gets the results between its markers.
         check: Write nothing; fail if what lies there is not what the records say. Pictures only have to exist.
     """
@@ -44,6 +54,8 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
     pictures = [out / PICTURES / name for number in range(len(studies)) for name in _pictures(studies, number)]
     stream_pictures = [out / PICTURES / name for name in stream_picture_names(len(streams))]
     pictures += stream_pictures
+    tables = read_tables(results)
+    pictures += [out / SENSITIVITY] if tables else []
     if check:
         _check(texts, pictures, f"python -m experiments.report {results.as_posix()} --out {out.as_posix()}")
         return
@@ -51,6 +63,8 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
         figures.draw(study, results, out / PICTURES, _suffix(studies, number))
     for stream, path in zip(streams, stream_pictures, strict=True):
         stream_det(stream).savefig(path, metadata={"Software": None})
+    if tables:
+        sensitivity_figure(tables).savefig(out / SENSITIVITY, metadata={"Software": None})
     for path, text in texts.items():
         path.write_text(text)
     print("\n".join(str(path) for path in [*texts, *pictures]))
@@ -81,6 +95,9 @@ def render_report(
     blocks += [splits] if (splits := splits_section(studies)) else []
     if streams:
         blocks.append(stream_chapter(streams, [f"{PICTURES}/{name}" for name in stream_picture_names(len(streams))]))
+    if tables := read_tables(results):
+        blocks.append(sensitivity_section(tables, SENSITIVITY))
+    blocks += [ABOUT_ATTENTION] if (out / ATTENTION).is_file() else []
     blocks += ["## Settings", *(setting_section(name, studies, link) for name in names)]
     blocks += [notes.strip()] if notes.strip() else []
     return "\n\n".join([*blocks, sections.machines(records)]) + "\n"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from experiments.records import Record
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from kws_jax.bootstrap import Interval, SpeakerBootstrap
 
 __all__ = [
@@ -57,16 +57,12 @@ def with_frontend(run: Record) -> float:
 
 def stream_seconds(run: Record) -> float:
     """Time that a second of a stream takes, from raw samples to probability; NaN where not measured."""
-    return _or_nan(getattr(run.cost, "stream_seconds_per_second", None))
+    return run.cost.stream_seconds_per_second
 
 
 def base_stream_seconds(run: Record) -> float:
     """The same of the base, timed in turn."""
-    return _or_nan(getattr(run.cost, "base_stream_seconds_per_second", None))
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+    return run.cost.base_stream_seconds_per_second
 
 
 @dataclass(frozen=True)
@@ -93,11 +89,6 @@ class Row:
     def number_format(self) -> str:
         """Of the weights: "fp32", "fp16", "qint8"."""
         return self.runs[0].setting["number_format"]
-
-    @property
-    def weights_of(self) -> str:
-        """The setting whose trained weights this one uses: its own name, or its source's."""
-        return self.runs[0].setting["source"] or self.name
 
     @property
     def seeds(self) -> list[int]:

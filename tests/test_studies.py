@@ -1,6 +1,7 @@
 """Runs are pooled as one bootstrap over their speakers, and only with runs on the same clips."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +136,12 @@ def test_goals_are_met_only_at_the_quality_and_over_enough_runs(tmp_path):
     macs = lines["MACs per clip, fewer", "homework's"]
     assert (macs[0], macs[2], macs[4]) == ("300x", "`good`", "met")
     assert macs[5].endswith("by `good`")
-    assert lines["samples to probability by the clock, faster", "homework's"][4] == "not measured"
+    assert lines["samples to probability by the clock, faster", "homework's"][2:5:2] == ["`good`", "met"]
     assert lines["MACs per clip, fewer", "strict"][4] == "not measured"
+    assert lines["all in one model", "homework's"][1:5:3] == ["4 of 4", "met"]
+    untimed = [replace(run, cost=replace(run.cost, stream_seconds_per_second=math.nan)) for run in runs]
+    lines = goal_lines(tmp_path / "untimed", untimed)
+    assert lines["samples to probability by the clock, faster", "homework's"][4] == "not measured"
     assert lines["all in one model", "homework's"][1:5:3] == ["3 of 4", "not met"]
     one = goal_lines(tmp_path / "one", [run for run in runs if run.keyword == "happy"])
     assert one["MACs per clip, fewer", "homework's"][4] == "not yet: too few runs"
