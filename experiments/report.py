@@ -8,7 +8,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments import figures, sections
-from experiments.comparisons import splits_section
+from experiments.comparisons import frameworks_section, splits_section
 from experiments.goals import goals_section
 from experiments.records import read_records
 from experiments.sensitivity import read_tables, sensitivity_figure, sensitivity_section
@@ -24,6 +24,7 @@ __all__ = ["main", "render_readme", "render_report"]
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 PICTURES = "figures"  # folder beside the report
+BENCHMARK = "benchmark.json"  # in the results
 SENSITIVITY = f"{PICTURES}/sensitivity.png"
 ATTENTION = f"{PICTURES}/attention.png"  # by experiments.attention_map, which needs checkpoints and clips
 ABOUT_ATTENTION = f"""\
@@ -39,8 +40,8 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
     """Renders the report.
 
     Args:
-        results: Folder with records/, the logs and scores that they name, and perhaps streams/, streams_peer/ and
-            sensitivity/.
+        results: Folder with records/, the logs and scores that they name, and perhaps streams/, streams_peer/,
+            sensitivity/ and benchmark.json.
         out: Folder for REPORT.md and figures/; a README.md there gets the results between its markers.
         check: Write nothing; fail if what lies there is not what the records say. Pictures only have to exist.
     """
@@ -92,7 +93,7 @@ def render_report(
     for number, study in enumerate(studies):
         pictures = [f"{PICTURES}/{name}" for name in _pictures(studies, number)]
         blocks.append(sections.study_section(study, pictures))
-    blocks += [splits] if (splits := splits_section(studies)) else []
+    blocks += filter(None, (splits_section(studies), frameworks_section(results / BENCHMARK)))
     if streams:
         blocks.append(stream_chapter(streams, [f"{PICTURES}/{name}" for name in stream_picture_names(len(streams))]))
     if tables := read_tables(results):
