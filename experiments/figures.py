@@ -147,7 +147,8 @@ def _read_log(results: Path, run: Record) -> list[dict[str, float]]:
 
 def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
     """Log axes with room around the points, the tolerated error, and the cost relative to the base on top."""
-    figure = Figure(figsize=(10, 6.2), dpi=DPI, layout="constrained")
+    height = max(6.2, 1.9 + 0.17 * len(study.rows))  # inches: what the list of names takes, and the sizes below it
+    figure = Figure(figsize=(10, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     costs = [row.mean(cost) for row in study.rows]
     axes.set(xscale="log", yscale="log", xlabel=label, ylabel=METRIC)
