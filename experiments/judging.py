@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.special import expit
 
 from conversion.files import to_module
+from experiments import timing
 from experiments.records import Cost, Quality
-from experiments.settings import BASE_NAME
+from experiments.setting import BASE_NAME
 from experiments.task import Task
 from kws_jax import cost
 from kws_jax.bootstrap import PairedScores, speaker_bootstrap
 from kws_jax.config import CrnnConfig
-from kws_jax.data import CLIP_LENGTH, to_float
+from kws_jax.data import to_float
 from kws_jax.metrics import au_fa_fr, auroc_error, balanced_au_fa_fr, equal_error_rate
 from torch_ref import accounting, quantize
 from torch_ref.frontend import MelPower
@@ -76,11 +76,11 @@ def base_model(task: Task) -> CRNN:
 
 
 def count_cost(config: CrnnConfig, model: CRNN, shipped: Path, base: CRNN) -> Cost:
-    """Counts a model's work and bytes, and times it against the base, clip by clip in turn."""
-    clip = torch.zeros(1, config.frontend.num_mels, config.frontend.num_frames(CLIP_LENGTH))
-    clip_in_format = clip.half() if next(model.parameters()).dtype == torch.float16 else clip
-    with torch.inference_mode():
-        seconds, base_seconds = accounting.measure(lambda: model(clip_in_format), lambda: base(clip))
+    """Counts a model's work and bytes, and times it against the base in turn: the model alone, and the stream."""
+    seconds, base_seconds = timing.seconds_per_second(timing.torch_model(model), timing.torch_model(base))
+    stream_seconds, base_stream_seconds = timing.seconds_per_second(
+        timing.torch_stream(model, config.max_window_length), timing.torch_stream(base)
+    )
     return Cost(
         thop_macs=accounting.thop_macs(model),
         flop_counter_macs=accounting.flop_counter_macs(model),
@@ -95,4 +95,6 @@ def count_cost(config: CrnnConfig, model: CRNN, shipped: Path, base: CRNN) -> Co
         state_bytes=cost.state_bytes(config),
         seconds_per_clip=seconds,
         base_seconds_per_clip=base_seconds,
+        stream_seconds_per_second=stream_seconds,
+        base_stream_seconds_per_second=base_stream_seconds,
     )

@@ -1,6 +1,7 @@
 """The record of a run: one JSON file that says what ran, on what, how well, and at which cost."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -57,6 +58,9 @@ class Cost:
         state_bytes: What a stream remembers.
         seconds_per_clip: Median time of the PyTorch model on one clip's log-mel, one thread.
         base_seconds_per_clip: The base's, measured in turn with it.
+        stream_seconds_per_second: Median time of the PyTorch stream, fed block by block on one thread, from raw samples
+            to probability, for a second of audio; NaN in records made before it was measured.
+        base_stream_seconds_per_second: The base's, measured in turn with it.
     """
 
     thop_macs: int
@@ -72,6 +76,8 @@ class Cost:
     state_bytes: int
     seconds_per_clip: float
     base_seconds_per_clip: float
+    stream_seconds_per_second: float = math.nan
+    base_stream_seconds_per_second: float = math.nan
 
 
 @dataclass(frozen=True)

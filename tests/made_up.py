@@ -87,6 +87,8 @@ def record(
             state_bytes=9_000,
             seconds_per_clip=1e-3 * (0.2 + 0.8 * macs / 932_224),
             base_seconds_per_clip=1e-3,
+            stream_seconds_per_second=5e-3 * (0.2 + 0.8 * macs / 932_224),
+            base_stream_seconds_per_second=5e-3,
         ),
         paths={},
     )

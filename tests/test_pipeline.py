@@ -61,6 +61,8 @@ def test_every_run_leaves_a_whole_record(results: Path):
     data = (results.parent / "corpus").as_posix()
     assert base.command == f"python -m experiments.run base --data {data} --keywords up --split official --seeds 0"
     for record in records.values():
+        assert 0 < record.cost.stream_seconds_per_second < 1, "faster than real time"
+        assert 0 < record.cost.base_stream_seconds_per_second < 1
         assert all((results / path).exists() for path in record.paths.values())
         assert record.data["training"]["clips"] + record.held_out.clips == 270
 
