@@ -11,7 +11,7 @@ from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 SPEECH_SHARE = 0.3
-FAIR_RECIPE = Recipe(epochs=60, peak_learning_rate=2e-3, augmentation=GENTLE)
+FAIR_RECIPE = Recipe(epochs=60, peak_learning_rate=2e-3)
 TAUGHT = Recipe(teacher_weight=0.5)
 ATTENTIVE = replace(TAUGHT, attention_weight=1.0)
 
