@@ -1,15 +1,8 @@
-"""Students and recipes that several settings share, chosen on validation speakers."""
+"""Students of the study, chosen on validation speakers."""
 
 from dataclasses import replace
 
-from kws_jax.augment import Augmentation
 from kws_jax.config import POOLED_13X, CrnnConfig, FrontendConfig
-from kws_jax.recipe import Recipe
-
-# Wide masks keep large models from learning by heart; small ones have no capacity to lose.
-GENTLE = Augmentation(max_masked_mels=4, max_masked_frames=8)
-UNMASKED = Augmentation(max_shift=2, max_masked_mels=0, max_masked_frames=0)  # frames of 40 ms
-LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=UNMASKED)
 
 ASSISTANT = replace(POOLED_13X, conv_channels=16, stride=(2, 4), gru_hidden=48, attention_width=16)
 SMALL = replace(POOLED_13X, conv_channels=6, stride=(4, 5), gru_hidden=16)
@@ -27,6 +20,7 @@ LIGHT = CrnnConfig(
     attention_width=6,
     max_window_length=8,
 )
+TWENTY = replace(LIGHT, conv_channels=22, stride=(1, 2), gru_hidden=20, attention_width=8, max_window_length=11)
 FRONTIER = replace(
     LIGHT,
     frontend=replace(LIGHT_FRONTEND, num_mels=8),

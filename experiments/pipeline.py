@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def run_setting(setting: Setting, task: Task) -> Record:
     if training:
         paths["log"] = task.log_path(setting.name)
     record = Record(
-        setting=asdict(setting),
+        setting=asdict(replace(setting, model=config)),
         keyword=task.keyword,
         corpus=task.source.name,
         split=task.split.name,

@@ -19,7 +19,7 @@ class Setting:
         name: Used in file names.
         question: What the row is there to find out.
         expectation: What was expected before it ran.
-        model: The model as it is trained; that of `source` where there is one.
+        model: The model as it is trained; that of `source` where there is one. A record holds the deployed model.
         recipe: How its weights are made: the seminar's loop in PyTorch, or ours in JAX; None takes those of `source`.
         source: Setting whose trained weights this one starts from, or only stores differently.
         teacher: Setting whose model teaches this one.

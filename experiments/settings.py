@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from experiments.architectures import ASSISTANT, FRONTIER, GENTLE, LIGHT, LONG, SMALL
+from experiments.architectures import ASSISTANT, FRONTIER, LIGHT, SMALL, TWENTY
+from experiments.recipes import ATTENTIVE, BRIEF, FAIR, FINE_TUNING, LONG, MEDIUM, TAUGHT
 from experiments.setting import BASE_NAME, Setting
 from kws_jax.config import POOLED_13X
 from kws_jax.errors import UserError
@@ -11,9 +12,6 @@ from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 SPEECH_SHARE = 0.3
-FAIR_RECIPE = Recipe(epochs=60, peak_learning_rate=2e-3)
-TAUGHT = Recipe(teacher_weight=0.5)
-ATTENTIVE = replace(TAUGHT, attention_weight=1.0)
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -41,7 +39,7 @@ SETTINGS: tuple[Setting, ...] = (
         "fair_base",
         question="How good is the homework's model under the students' training?",
         expectation="ten times better than under the seminar's: the strict bar that students have to hold against",
-        recipe=FAIR_RECIPE,
+        recipe=FAIR,
         headline=True,
     ),
     Setting(
@@ -49,7 +47,7 @@ SETTINGS: tuple[Setting, ...] = (
         question="What does structured pruning leave of the fair base, while the unpruned one teaches?",
         expectation="ten times less work at two or three times the error",
         recipe=replace(
-            FAIR_RECIPE,
+            FAIR,
             peak_learning_rate=1e-3,
             teacher_weight=0.5,
             pruning=PruningPlan(conv_channels=2, gru_hidden=16, attention_width=8),
@@ -61,7 +59,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pruned_int8",
         question="Does the pruned model bear 8-bit weights and half-precision scales when trained for them?",
         expectation="as good as before, at a quarter of the bytes",
-        recipe=replace(FAIR_RECIPE, epochs=15, peak_learning_rate=5e-4, teacher_weight=0.5, scheme="int8"),
+        recipe=replace(FAIR, epochs=15, teacher_weight=0.5, scheme="int8", **FINE_TUNING),
         source="pruned",
         teacher="fair_base",
         number_format="int8",
@@ -122,7 +120,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pooled_attention_int8",
         question="Does training for 8-bit weights, the convolution's too, win that back?",
         expectation="as good as in floating point",
-        recipe=replace(ATTENTIVE, epochs=15, peak_learning_rate=1e-3, scheme="int8"),
+        recipe=replace(ATTENTIVE, epochs=15, scheme="int8", **FINE_TUNING),
         source="pooled_attention",
         teacher="fair_base",
         number_format="int8",
@@ -131,7 +129,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pooled_attention_int4",
         question="Can weights have 4 bits?",
         expectation="at some loss, even when trained for them",
-        recipe=replace(ATTENTIVE, epochs=40, peak_learning_rate=3e-3, scheme="int4"),
+        recipe=replace(ATTENTIVE, epochs=40, scheme="int4", **FINE_TUNING),
         source="pooled_attention",
         teacher="fair_base",
         number_format="int4",
@@ -165,30 +163,37 @@ SETTINGS: tuple[Setting, ...] = (
         question="How good is a model between base and students, made to teach?",
         expectation="as good as the fair base, with less than half the work",
         model=ASSISTANT,
-        recipe=FAIR_RECIPE,
+        recipe=FAIR,
     ),
     Setting(
         "small_hard",
         question="How far does a student with 27 times less work come from hard labels, with masks that fit its size?",
         expectation="near the pooled student",
         model=SMALL,
-        recipe=Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE),
-        headline=True,
+        recipe=BRIEF,
     ),
     Setting(
         "small_two_stage",
         question="Does the same student learn more from the assistant than from labels alone?",
         expectation="yes: the gap to this teacher is smaller than to the base",
         model=SMALL,
-        recipe=Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE, teacher_weight=0.5),
+        recipe=replace(BRIEF, teacher_weight=0.5),
         teacher="assistant",
     ),
     Setting(
-        "small_int8",
-        question="How near to the fair base is a model of 1/20 of its work and 1/60 of its bytes?",
+        "twenty",
+        question="How near to the fair base is a model of a twentieth of its work, on a light front end?",
         expectation="at twice its error",
-        recipe=Recipe(epochs=20, peak_learning_rate=1e-3, augmentation=GENTLE, scheme="int8"),
-        source="small_hard",
+        model=TWENTY,
+        recipe=MEDIUM,
+        headline=True,
+    ),
+    Setting(
+        "twenty_int8",
+        question="And with 8 bits a weight, trained for them?",
+        expectation="as good as in floating point, at a sixtieth of the base's bytes",
+        recipe=replace(MEDIUM, epochs=20, scheme="int8", **FINE_TUNING),
+        source="twenty",
         number_format="int8",
         headline=True,
     ),
@@ -204,7 +209,7 @@ SETTINGS: tuple[Setting, ...] = (
         "light_int8",
         question="What do 8-bit weights cost the light model when it is trained for them?",
         expectation="nothing",
-        recipe=replace(LONG, epochs=30, peak_learning_rate=2e-3, scheme="int8"),
+        recipe=replace(LONG, epochs=30, scheme="int8", **FINE_TUNING),
         source="light",
         number_format="int8",
         headline=True,
@@ -221,7 +226,7 @@ SETTINGS: tuple[Setting, ...] = (
         "frontier_int4",
         question="And with 4 bits a weight?",
         expectation="300 times less work and 800 times fewer bytes than the base, at no more than its error",
-        recipe=replace(LONG, epochs=200, scheme="int4", peak_learning_rate=5e-3, weight_decay=0.0),
+        recipe=replace(LONG, epochs=150, scheme="int4", **FINE_TUNING),
         source="frontier",
         number_format="int4",
         headline=True,
