@@ -23,6 +23,8 @@ from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.model import Crnn, zero_hidden
 from kws_jax.samples import checked_samples
 
+GROUP = 16  # blocks: enough that the front end's calls no longer cost, few enough that an hour needs no memory
+
 
 class StreamState(NamedTuple):
     """Everything a stream remembers; the first axis of every array is the batch.
@@ -65,17 +67,15 @@ def step(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
 ) -> tuple[StreamState, Float[Array, "batch classes"]]:
     """Takes in one block of config.block_size samples and yields one step's logits, NaN before step 0."""
-    is_step = state.frontend.blocks >= config.warmup_blocks
     frontend_state, new_frames = frontend.step(config.frontend, state.frontend, samples)
-    frames = jnp.concatenate([state.frames, new_frames], axis=1)
-    state, logits = _advance(params, config, state, frames[:, : config.kernel_frames], is_step)
-    return state._replace(frontend=frontend_state, frames=frames[:, config.stride_frames :]), logits
+    state, logits = _take_frames(params, config, state, new_frames, state.frontend.blocks)
+    return state._replace(frontend=frontend_state), logits
 
 
 def scan(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
 ) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
-    """`step` over a whole number of blocks.
+    """`step` over a whole number of blocks, the front end of GROUP blocks at a time.
 
     Raises:
         ValueError: If the samples are not a whole number of blocks.
@@ -83,9 +83,14 @@ def scan(
     batch, num_samples = samples.shape
     if num_samples % config.block_size:
         raise ValueError(f"{num_samples} samples are not a whole number of blocks of {config.block_size}")
-    blocks = jnp.moveaxis(samples.reshape(batch, -1, config.block_size), 1, 0)
-    state, logits = jax.lax.scan(lambda carry, block: step(params, config, carry, block), state, blocks)
-    return state, jnp.moveaxis(logits, 0, 1)
+    whole = num_samples - num_samples % (GROUP * config.block_size)
+    groups = jnp.moveaxis(samples[:, :whole].reshape(batch, -1, GROUP * config.block_size), 1, 0)
+    state, logits = jax.lax.scan(lambda carry, group: _take_blocks(params, config, carry, group), state, groups)
+    logits = jnp.moveaxis(logits, 0, 1).reshape(batch, -1, config.num_classes)
+    if whole == num_samples:
+        return state, logits
+    state, rest = _take_blocks(params, config, state, samples[:, whole:])
+    return state, jnp.concatenate([logits, rest], axis=1)
 
 
 def flush(
@@ -122,6 +127,28 @@ def reset(config: CrnnConfig, state: StreamState, mask: Bool[Array, " batch"]) -
     """Starts the streams where `mask` is true anew and leaves the others as they are."""
     fresh = init_state(config, mask.shape[0])
     return _select(mask, fresh, state)
+
+
+def _take_blocks(
+    params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
+) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
+    """The steps of one block or more, whose log-mel is computed at once."""
+    batch, num_blocks = samples.shape[0], samples.shape[1] // config.block_size
+    heard = state.frontend.blocks
+    frontend_state, frames = frontend.step(config.frontend, state.frontend, samples)
+    by_block = jnp.moveaxis(frames.reshape(batch, num_blocks, config.stride_frames, -1), 1, 0)
+    blocks = (by_block, heard + jnp.arange(num_blocks)[:, None])
+    state, logits = jax.lax.scan(lambda carry, block: _take_frames(params, config, carry, *block), state, blocks)
+    return state._replace(frontend=frontend_state._replace(blocks=heard + num_blocks)), jnp.moveaxis(logits, 0, 1)
+
+
+def _take_frames(
+    params: Params, config: CrnnConfig, state: StreamState, new_frames: LogMel, block: Int[Array, " batch"]
+) -> tuple[StreamState, Float[Array, "batch classes"]]:
+    """What follows the front end in the step of a block, given its number."""
+    frames = jnp.concatenate([state.frames, new_frames], axis=1)
+    state, logits = _advance(params, config, state, frames[:, : config.kernel_frames], block >= config.warmup_blocks)
+    return state._replace(frames=frames[:, config.stride_frames :]), logits
 
 
 def _advance(
@@ -195,14 +222,14 @@ class StreamingKws:
         """
         samples = checked_samples(samples, sample_rate, self.config.frontend.sample_rate)
         heard = np.concatenate([self._pending, samples])
-        block_size, state, logits = self.config.block_size, self._state, []
+        block_size, state, logits = self.config.block_size, self._state, [np.zeros((0, self.config.num_classes), "f4")]
         num_blocks = len(heard) // block_size
         for block in heard[: num_blocks * block_size].reshape(num_blocks, 1, block_size):
             state, step_logits = _compiled_step(self.params, self.config, state, block)
-            logits.append(step_logits[0])
+            logits.append(np.asarray(step_logits))
         self._state, self._pending = state, heard[num_blocks * block_size :].copy()
         self._blocks += num_blocks
-        return self._yield(logits, self._blocks - num_blocks, self._blocks - self.config.warmup_blocks)
+        return self._yield(np.concatenate(logits), self._blocks - num_blocks)
 
     def flush(self) -> tuple[np.ndarray, np.ndarray]:
         """Ends the stream: yields the steps that need its right edge, and resets."""
@@ -215,12 +242,9 @@ class StreamingKws:
         self.reset()
         return ended
 
-    def _yield(
-        self, logits: np.ndarray | list[Array], first_block: int, num_steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _yield(self, logits: np.ndarray, first_block: int, num_steps: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
         """Times and probabilities of the steps up to `num_steps` among the logits of blocks from `first_block` on."""
         numbers = np.arange(len(logits)) + first_block - self.config.warmup_blocks
         is_step = (numbers >= 0) & (numbers < num_steps)
-        rows = np.asarray(logits, np.float32).reshape(-1, self.config.num_classes)[is_step]
         times = self.config.step_end(numbers[is_step]) / self.config.frontend.sample_rate
-        return times, softmax(rows, axis=1)[:, 1]
+        return times, softmax(logits[is_step], axis=1)[:, 1]

@@ -205,6 +205,23 @@ def test_a_step_sees_the_declared_receptive_field(name: str):
     Verifier(whole(params, config, has_memory=False), noise(6, 2, BLOCKS * config.block_size)).check_receptive_field()
 
 
+@pytest.mark.parametrize("name", ["toy", "light"])
+def test_scan_is_a_loop_of_steps(name: str):
+    """Outputs and state, from any state on, with whole groups of blocks and without."""
+    config, params = CONFIGS[name], random_variables(CONFIGS[name])["params"]
+    step, scan = jax.jit(streaming.step, static_argnums=1), jax.jit(streaming.scan, static_argnums=1)
+    looped = scanned = streaming.init_state(config, 2)
+    for seed, num_blocks in enumerate((1, 2 * streaming.GROUP, streaming.GROUP + 3)):
+        waveform, expected = noise(seed, 2, num_blocks * config.block_size), []
+        for block in np.split(waveform, num_blocks, axis=1):
+            looped, logits = step(params, config, looped, block)
+            expected.append(logits)
+        scanned, logits = scan(params, config, scanned, jnp.asarray(waveform))
+        np.testing.assert_allclose(logits, np.stack(expected, axis=1), rtol=0, atol=CROSS_FRAMEWORK)
+        np.testing.assert_array_equal(scanned.frontend.blocks, looped.frontend.blocks)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=CROSS_FRAMEWORK), scanned, looped)
+
+
 def test_a_single_row_is_reset_alone():
     variables = random_variables(TOY)
     waveform = jnp.asarray(noise(3, 2, 10 * TOY.block_size))
