@@ -95,7 +95,7 @@ def test_unit_scores_are_the_mean_over_batches(monkeypatch):
         def loss(params, half=half):
             return cross_entropy(Crnn(TOY).apply({"params": params}, log_mel[half])[0], labels[half])
 
-        each.append(importance(params, jax.grad(loss)(params), full_masks(TOY)))
+        each.append(importance(params, jax.jit(jax.grad(loss))(params), full_masks(TOY)))
     scores = sensitivity.unit_scores(TOY, params, log_mel, labels)
     for found, *parts in zip(scores, *each, strict=True):
         np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=SAME_FRAMEWORK)

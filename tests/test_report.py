@@ -48,12 +48,13 @@ def out(tmp_path, rendered) -> Path:
 
 
 def test_summary_table_says_what_the_records_say(tmp_path):
-    runs = [*few(), record("fair_base", 1e-4)]
-    (study,) = studies(tmp_path, runs)
+    runs = {run.setting["name"]: run for run in [*few(), record("fair_base", 1e-4)]}
+    (study,) = studies(tmp_path, list(runs.values()))
     rows = read_table(summary_table(study), "setting")
-    assert list(rows) == [run.setting["name"] for run in runs]
-    for run, judged in zip(runs[1:], study.rows[1:], strict=True):
-        row = rows[run.setting["name"]]
+    assert list(rows) == [row.name for row in study.rows]
+    assert rows.keys() == runs.keys()
+    for judged in study.rows[1:]:
+        run, row = runs[judged.name], rows[judged.name]
         assert row["MACs"] == f"{ratio(932_224 / run.cost.thop_macs)}x"
         assert row["weight bytes"] == f"{ratio(281_772 / run.cost.weight_bytes)}x"
         assert row["file"] == f"{ratio(282_272 / run.cost.shipped_bytes)}x"
