@@ -108,7 +108,7 @@ class _Progress:
 
     def __init__(self, place: Place, total: int, todo: Collection[Job], num_workers: int) -> None:
         self.place, self.rest, self.running = place, dict.fromkeys(todo), dict[Job, float]()
-        self.clock, self.failed = Clock(num_workers), 0
+        self.clock, self.failed, self.total, self.recorded = Clock(num_workers), 0, total, total - len(todo)
         hidden = None if num_workers > 1 else True  # a single worker shows a bar of its own
         self.bar = tqdm(total=total, initial=total - len(todo), bar_format=BAR, disable=hidden)
 
@@ -129,10 +129,11 @@ class _Progress:
             tqdm.write(f"{outcome.job}: {self._failure(outcome)}")
             return
         self.clock.add(outcome.job, outcome.seconds)
+        self.recorded += 1
         self.bar.update()
         error, macs = outcome.result.testing.auroc_error, outcome.result.cost.thop_macs
         judged = f"1 - AUROC {error:.2e} on test clips, {macs:,} MACs, {_duration(outcome.seconds)}"
-        tqdm.write(f"[{self.bar.total - len(self.rest)}/{self.bar.total}] {outcome.job}: {judged}; {self.left()}")
+        tqdm.write(f"[{self.recorded}/{self.total}] {outcome.job}: {judged}; {self.left()}")
 
     def _failure(self, outcome: Outcome[Job, Record]) -> str:
         if outcome.lost:
