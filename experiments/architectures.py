@@ -20,11 +20,21 @@ LIGHT = CrnnConfig(
     attention_width=6,
     max_window_length=8,
 )
-TWENTY = replace(LIGHT, conv_channels=22, stride=(1, 2), gru_hidden=20, attention_width=8, max_window_length=11)
+TWENTY = replace(
+    LIGHT,
+    frontend=FrontendConfig(),
+    pool=(4, 4),
+    conv_channels=22,
+    stride=(1, 2),
+    gru_hidden=20,
+    attention_width=8,
+    max_window_length=11,
+)
+TWENTY_LIGHT = replace(TWENTY, frontend=FrontendConfig(window_length=256, hop_length=320, num_mels=20), pool=(2, 2))
 FRONTIER = replace(
     LIGHT,
     frontend=replace(LIGHT_FRONTEND, num_mels=8),
-    conv_channels=7,
+    conv_channels=6,
     kernel_size=(8, 5),
     stride=(1, 4),
     gru_hidden=5,

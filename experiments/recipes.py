@@ -8,15 +8,16 @@ from kws_jax.recipe import Recipe
 
 # Wide masks keep large models from learning by heart; small ones have no capacity to lose to them.
 GENTLE = Augmentation(max_masked_mels=4, max_masked_frames=8)
-# On light front ends, a frame is 40 ms and a mel four of the base's.
-GENTLE_LIGHT = Augmentation(max_shift=2, max_masked_mels=1, max_masked_frames=2)
-UNMASKED_LIGHT = Augmentation(max_shift=2, max_masked_mels=0, max_masked_frames=0)
+# The same on lighter front ends: frames of 20 ms and half the mels; frames of 40 ms.
+MIDDLE = Augmentation(max_shift=5, max_masked_mels=6, max_masked_frames=12)
+UNMASKED = Augmentation(max_shift=2, max_masked_mels=0, max_masked_frames=0)
 
 FAIR = Recipe(epochs=60, peak_learning_rate=2e-3)
 TAUGHT = Recipe(teacher_weight=0.5)
 ATTENTIVE = replace(TAUGHT, attention_weight=1.0)
 BRIEF = Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE)
-MEDIUM = Recipe(epochs=200, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=GENTLE_LIGHT)
-LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=UNMASKED_LIGHT)
+MEDIUM = Recipe(epochs=100, peak_learning_rate=2e-2, weight_decay=3e-3)
+MEDIUM_LIGHT = replace(MEDIUM, augmentation=MIDDLE)
+LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=UNMASKED)
 # Of trained models, to their grid: the average of the steps lies between the points that rounding jumps to and fro.
 FINE_TUNING: dict[str, Any] = {"peak_learning_rate": 2e-3, "weight_decay": 0.0, "average_decay": 0.998}

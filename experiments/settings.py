@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from experiments.architectures import ASSISTANT, FRONTIER, LIGHT, SMALL, TWENTY
-from experiments.recipes import ATTENTIVE, BRIEF, FAIR, FINE_TUNING, LONG, MEDIUM, TAUGHT
+from experiments.architectures import ASSISTANT, FRONTIER, LIGHT, SMALL, TWENTY, TWENTY_LIGHT
+from experiments.recipes import ATTENTIVE, BRIEF, FAIR, FINE_TUNING, LONG, MEDIUM, MEDIUM_LIGHT, TAUGHT
 from experiments.setting import BASE_NAME, Setting
 from kws_jax.config import POOLED_13X
 from kws_jax.errors import UserError
@@ -48,6 +48,7 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="ten times less work at two or three times the error",
         recipe=replace(
             FAIR,
+            epochs=30,
             peak_learning_rate=1e-3,
             teacher_weight=0.5,
             pruning=PruningPlan(conv_channels=2, gru_hidden=16, attention_width=8),
@@ -163,7 +164,7 @@ SETTINGS: tuple[Setting, ...] = (
         question="How good is a model between base and students, made to teach?",
         expectation="as good as the fair base, with less than half the work",
         model=ASSISTANT,
-        recipe=FAIR,
+        recipe=replace(FAIR, epochs=40),
     ),
     Setting(
         "small_hard",
@@ -182,7 +183,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "twenty",
-        question="How near to the fair base is a model of a twentieth of its work, on a light front end?",
+        question="How near to the fair base is a model of a twentieth of its work that sees all mels at once?",
         expectation="at twice its error",
         model=TWENTY,
         recipe=MEDIUM,
@@ -194,6 +195,23 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="as good as in floating point, at a sixtieth of the base's bytes",
         recipe=replace(MEDIUM, epochs=20, scheme="int8", **FINE_TUNING),
         source="twenty",
+        number_format="int8",
+        headline=True,
+    ),
+    Setting(
+        "twenty_light",
+        question="Does the same model need a frame every 10 ms?",
+        expectation="no: every 20 ms will do, and the front end costs a third",
+        model=TWENTY_LIGHT,
+        recipe=MEDIUM_LIGHT,
+        headline=True,
+    ),
+    Setting(
+        "twenty_light_int8",
+        question="And with 8 bits a weight?",
+        expectation="as good as in floating point, twice as fast as the base from samples to probability",
+        recipe=replace(MEDIUM_LIGHT, epochs=20, scheme="int8", **FINE_TUNING),
+        source="twenty_light",
         number_format="int8",
         headline=True,
     ),
