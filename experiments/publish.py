@@ -7,7 +7,7 @@ from typing import Any
 
 import tyro
 
-from experiments.records import Record, read_records
+from experiments.records import Record, model_name, read_records
 from get_checkpoints import Entry, describe, write_manifest
 from kws_jax import checkpoint
 from kws_jax.errors import UserError, one_line_errors
@@ -33,7 +33,7 @@ def main(results: tyro.conf.Positional[Path], split: str = "official", seed: int
 
 def publish(record: Record, results: Path, target: Path) -> list[Entry]:
     """Copies one run's checkpoint; returns the manifest's entries of its files."""
-    name = f"{record.setting['name']}-{record.keyword}"
+    name = model_name(record.setting["name"], record.keyword, record.corpus)
     folder = target / name
     if folder.exists():
         shutil.rmtree(folder)

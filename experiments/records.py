@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -98,7 +99,7 @@ class Record:
     Attributes:
         setting: The resolved row of the table.
         keyword: The word to spot.
-        corpus: "synthetic" or the data folder's name.
+        corpus: "synthetic", or the data folder's name, with " + ... by voices" where synthetic voices were added.
         split: "official" or "random".
         seed: Of the training, and of a random split.
         command: That ran it.
@@ -138,12 +139,18 @@ class Record:
     @property
     def name(self) -> str:
         """Used in file names."""
-        return run_name(self.setting["name"], self.keyword, self.split, self.seed)
+        return run_name(self.setting["name"], self.keyword, self.split, self.seed, self.corpus)
 
 
-def run_name(setting: str, keyword: str, split: str, seed: int) -> str:
+def run_name(setting: str, keyword: str, split: str, seed: int, corpus: str) -> str:
     """Name of a run."""
-    return f"{setting}-{keyword}-{split}-{seed}"
+    return f"{model_name(setting, keyword, corpus)}-{split}-{seed}"
+
+
+def model_name(setting: str, keyword: str, corpus: str) -> str:
+    """Name of a setting's model of a keyword; one that synthetic voices helped to train says so."""
+    voices = re.search(r" \+ (\w+) by voices$", corpus)
+    return f"{setting}-{keyword}" + (f"-{voices[1]}_by_voices" if voices else "")
 
 
 def write_record(folder: Path, record: Record) -> Path:

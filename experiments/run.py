@@ -15,7 +15,7 @@ from experiments.setting import Setting
 from experiments.settings import BY_NAME, SETTINGS, with_needs
 from experiments.sweep import Place, plan, sweep
 from experiments.task import find_source, make_task
-from kws_jax.data import load_corpus
+from experiments.voices import Said
 from kws_jax.errors import UserError, one_line_errors
 from torch_ref.train import SeminarRecipe
 
@@ -33,6 +33,7 @@ def main(
     split: Literal["official", "random"] = "official",
     seeds: tuple[int, ...] = (0,),
     speech: Path | None = None,
+    voices: Said | None = None,
     out: Path = Path("out"),
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
@@ -48,6 +49,8 @@ def main(
         seeds: Of the training; every seed has a random split of its own.
         speech: Folder of running speech, files <speaker>-*.flac or .wav; without it, --all leaves out the settings that
             train on it. The synthetic corpus brings its own.
+        voices: Add clips by synthetic voices to real data that has too few of the keyword: of the "keyword" alone, or
+            of "words", the keyword and others, so that a voice's sound does not give the keyword away.
         out: Folder for records, logs, scores and checkpoints.
         quick: Two epochs each, to see that everything works; the numbers mean nothing.
         jobs: Runs at the same time; by default one a core.
@@ -57,8 +60,8 @@ def main(
     if jobs < 1 or not seeds:
         raise UserError("give at least one seed, and at least one job")
     with_needs(list(settings))  # names are checked before a corpus is spoken
-    source = find_source(data, keywords, speech, out)
-    corpus = load_corpus(source.folder)
+    source = find_source(data, keywords, speech, out, voices)
+    corpus = source.load()
     chosen = {}
     for number, keyword in enumerate(dict.fromkeys(source.keywords)):
         for seed in seeds:

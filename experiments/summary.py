@@ -1,6 +1,7 @@
 """A study's rows, one a setting: averaged over its keywords and seeds, beside the base."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -170,7 +171,7 @@ class Study:
     @property
     def slug(self) -> str:
         """For file names."""
-        return "-".join((self.corpus, self.split, *self.keywords))
+        return re.sub(r"[^\w.-]+", "_", "-".join((self.corpus, self.split, *self.keywords)))
 
     @property
     def runs(self) -> list[Record]:

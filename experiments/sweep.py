@@ -14,7 +14,6 @@ from experiments.records import Record, run_name
 from experiments.setting import Setting
 from experiments.task import Source, make_task
 from experiments.workers import Outcome, run_jobs
-from kws_jax.data import load_corpus
 from kws_jax.errors import UserError
 
 BAR = "{n}/{total} runs have a record, {elapsed} since the start{postfix}"
@@ -42,7 +41,8 @@ class Place:
 
     def path(self, kind: str, job: Job, suffix: str = "") -> Path:
         """Where a job's record lies, or what it keeps until it has one."""
-        return self.out / kind / (run_name(job.setting.name, job.keyword, self.split, job.seed) + suffix)
+        name = run_name(job.setting.name, job.keyword, self.split, job.seed, self.source.name)
+        return self.out / kind / f"{name}{suffix}"
 
 
 def plan(settings: Mapping[str, Sequence[Setting]], seeds: Sequence[int]) -> dict[Job, tuple[Job, ...]]:
@@ -66,11 +66,11 @@ def plan(settings: Mapping[str, Sequence[Setting]], seeds: Sequence[int]) -> dic
 
 def run_job(place: Place, job: Job) -> Record:
     """Runs one setting on one task; in a worker process."""
-    corpus = _corpus(place.source.folder)
+    corpus = _corpus(place.source)
     return run_setting(job.setting, make_task(place.source, corpus, job.keyword, place.split, job.seed, place.out))
 
 
-_corpus = cache(load_corpus)  # a worker runs many jobs on one corpus
+_corpus = cache(Source.load)  # a worker runs many jobs on one corpus
 
 
 @dataclass

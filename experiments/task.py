@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from experiments.records import run_name
+from experiments.voices import Said, speak, with_voices
 from kws_jax import checkpoint
 from kws_jax.config import CrnnConfig
-from kws_jax.data import Corpus
+from kws_jax.data import Corpus, load_corpus
 from kws_jax.errors import UserError
 from kws_jax.splits import Split, check_split, split_official, split_random
 from kws_jax.synthetic import SPEECH_FOLDER, generate_corpus
@@ -24,11 +25,13 @@ class Source:
     """Where clips and running speech lie.
 
     Attributes:
-        name: For records: "synthetic" or the folder's name.
+        name: For records: see `Record.corpus`.
         folder: Laid out as Speech Commands.
         keywords: The words to spot.
         speech: Folder of running speech that some settings train on.
         arguments: Of the command line, to repeat a run.
+        voices: Folder of clips by synthetic voices that are added to those of `folder`, if any.
+        voices_say: Which of them.
     """
 
     name: str
@@ -36,14 +39,34 @@ class Source:
     keywords: tuple[str, ...]
     speech: Path | None
     arguments: tuple[str, ...]
+    voices: Path | None = None
+    voices_say: Said = "words"
+
+    def load(self) -> Corpus:
+        """The clips."""
+        corpus = load_corpus(self.folder)
+        if self.voices is None:
+            return corpus
+        return with_voices(corpus, load_corpus(self.voices), self.keywords[0], self.voices_say)
 
 
-def find_source(data: Path | None, keywords: tuple[str, ...], speech: Path | None, out: Path) -> Source:
+def find_source(
+    data: Path | None, keywords: tuple[str, ...], speech: Path | None, out: Path, voices: Said | None = None
+) -> Source:
     """Clips on disk, or without `data` spoken by synthetic voices into `out`.
+
+    Args:
+        data: Folder laid out as Speech Commands.
+        keywords: The words to spot.
+        speech: Folder of running speech.
+        out: Output folder.
+        voices: What synthetic voices add to the clips on disk, if anything.
 
     Raises:
         UserError: If there is no keyword for real data, or more than one for synthetic, or the voices cannot speak.
     """
+    if voices and (data is None or len(keywords) != 1):
+        raise UserError("--voices adds one keyword to real clips: give --data DIR and --keywords WORD")
     if data is None:
         if len(keywords) > 1:
             raise UserError("the synthetic corpus is spoken for one keyword: name one, or give --data")
@@ -55,6 +78,9 @@ def find_source(data: Path | None, keywords: tuple[str, ...], speech: Path | Non
     arguments: tuple[str, ...] = ("--data", data.as_posix())
     if speech is not None:
         arguments = (*arguments, "--speech", speech.as_posix())
+    if voices:
+        name, arguments = f"{data.resolve().name} + {voices} by voices", (*arguments, "--voices", voices)
+        return Source(name, data, keywords, speech, arguments, speak(keywords[0], out), voices)
     return Source(data.resolve().name, data, keywords, speech, arguments)
 
 
@@ -85,7 +111,7 @@ class Task:
 
     def run_name(self, setting: str) -> str:
         """Name of a setting's run on this task."""
-        return run_name(setting, self.keyword, self.split.name, self.seed)
+        return run_name(setting, self.keyword, self.split.name, self.seed, self.source.name)
 
     def record_path(self, setting: str) -> Path:
         """Where a setting's record lies."""

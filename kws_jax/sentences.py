@@ -1,4 +1,4 @@
-"""What the synthetic voices say at length: some sentences to train on, and others for the demo."""
+"""What the synthetic voices say: words beside the keyword, some sentences to train on, and others for the demo."""
 
 DEMO_SENTENCES = (
     "The morning train was late again, so we walked along the river instead.",
@@ -32,3 +32,11 @@ TRAINING_SENTENCES = (
     "Waves broke against the wall and sprayed the empty benches.",
     "I have never seen so many stars as on that quiet evening.",
 )
+
+COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "happy", "marvin")
+# Candidates for sounding like the keyword.
+NEAR = (  # noqa: SIM905
+    "shield she sheep gorilla tequila vanilla puppy hobby bad bird bread write ride light martin carbon marble "
+    "commuter compute service harvest electric election step top shop yet chess snow low gone cup town lift often "
+    "chow seven even zero hero house mouse tree three cat cut dog dig wow vow sticks follow hollow forward visual learn"
+).split()

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
 from kws_jax.espeak import MAX_RATE, MAX_SPEAKERS, Espeak, Speaker, speakers
-from kws_jax.sentences import DEMO_SENTENCES, TRAINING_SENTENCES
+from kws_jax.sentences import COMMANDS, DEMO_SENTENCES, NEAR, TRAINING_SENTENCES
 
 __all__ = [
     "MAX_SPEAKERS",
@@ -40,19 +40,16 @@ MAX_WORD_LENGTH = SAMPLE_RATE * 94 // 100  # samples
 NOISE_SECONDS = 20
 SPEECH_SECONDS = 16
 SPEECH_FOLDER = "_speech_"  # in a corpus; no word, like every name that starts so
-
-COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "happy", "marvin")
-# Candidates for sounding like the keyword; the nearest NUM_NEAR are spoken.
-NEAR = (  # noqa: SIM905
-    "shield she sheep gorilla tequila vanilla puppy hobby bad bird bread write ride light martin carbon marble "
-    "commuter compute service harvest electric election step top shop yet chess snow low gone cup town lift often "
-    "chow seven even zero hero house mouse tree three cat cut dog dig wow vow sticks follow hollow forward visual learn"
-).split()
-NUM_NEAR = 4
+NUM_NEAR = 4  # of the words that may sound like the keyword, the nearest, which are spoken
 
 
 def generate_corpus(
-    folder: Path, keyword: str = "sheila", seed: int = 0, num_speakers: int = MAX_SPEAKERS, clips_per_word: int = 3
+    folder: Path,
+    keyword: str = "sheila",
+    seed: int = 0,
+    num_speakers: int = MAX_SPEAKERS,
+    clips_per_word: int = 3,
+    clips_of_keyword: int = 6,
 ) -> Path:
     """Makes a corpus: `<word>/<speaker>_nohash_<n>.wav`, 1 s each, and 20 s files in `_background_noise_`.
 
@@ -65,8 +62,9 @@ def generate_corpus(
         keyword: Any word or words that fit into one second.
         seed: Of everything that is drawn, in [0, 2**31).
         num_speakers: In [3, MAX_SPEAKERS].
-        clips_per_word: Takes of a command by each speaker, at different pitch and rate; there are twice as many of the
-            keyword, and one of each of the words that sound like it, which would else be most of the errors.
+        clips_per_word: Takes of a command by each speaker, at different pitch and rate; there is one of each of the
+            words that sound like the keyword, which would else be most of the errors.
+        clips_of_keyword: Takes of the keyword by each speaker.
 
     Returns:
         The folder.
@@ -74,8 +72,9 @@ def generate_corpus(
     Raises:
         UserError: If espeakng-loader is absent, the folder is not ours, or the keyword cannot be spoken in a second.
     """
-    arguments = {"keyword": keyword, "seed": seed, "num-speakers": num_speakers, "clips-per-word": clips_per_word}
-    return _in_fresh_process("corpus", folder, arguments)
+    options = {"keyword": keyword, "seed": seed, "num_speakers": num_speakers}
+    options |= {"clips_per_word": clips_per_word, "clips_of_keyword": clips_of_keyword}
+    return _in_fresh_process("corpus", folder, options)
 
 
 def generate_demo_tracks(folder: Path, keyword: str = "sheila", seed: int = 1) -> Path:
@@ -88,26 +87,24 @@ def generate_demo_tracks(folder: Path, keyword: str = "sheila", seed: int = 1) -
 
 def _in_fresh_process(command: str, folder: Path, arguments: dict[str, Any]) -> Path:
     folder = Path(folder).resolve()
-    options = [f"--{name}={value}" for name, value in {"folder": folder, **arguments}.items()]
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in {"folder": folder, **arguments}.items()]
     package_root = Path(__file__).resolve().parents[1]
-    child = subprocess.run(
-        [sys.executable, "-m", "kws_jax.synthetic", command, *options],
-        cwd=package_root,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    words = [sys.executable, "-m", "kws_jax.synthetic", command, *options]
+    child = subprocess.run(words, cwd=package_root, stdout=subprocess.PIPE, text=True)
     if child.returncode:
         raise UserError(child.stdout.strip() or f"{folder} could not be made; the reason is above")
     return folder
 
 
-def _corpus(folder: Path, keyword: str, seed: int, num_speakers: int, clips_per_word: int) -> None:
-    if not 3 <= num_speakers <= MAX_SPEAKERS or clips_per_word < 1:
+def _corpus(
+    folder: Path, keyword: str, seed: int, num_speakers: int, clips_per_word: int, clips_of_keyword: int
+) -> None:
+    if not 3 <= num_speakers <= MAX_SPEAKERS or min(clips_per_word, clips_of_keyword) < 1:
         raise UserError(f"a corpus needs 3 to {MAX_SPEAKERS} speakers (not {num_speakers}) and a clip of each word")
 
     def write(target: Path) -> None:
         espeak, rng = Espeak(seed), np.random.default_rng(seed)
-        cast, takes = speakers(seed, num_speakers), _takes(espeak, keyword, clips_per_word)
+        cast, takes = speakers(seed, num_speakers), _takes(espeak, keyword, clips_per_word, clips_of_keyword)
         for speaker, word in tqdm([(s, w) for s in cast for w in takes], desc="synthetic corpus", unit="word"):
             for take in range(takes[word]):
                 spoken = _speak_word(espeak, speaker, word, rng)
@@ -119,7 +116,8 @@ def _corpus(folder: Path, keyword: str, seed: int, num_speakers: int, clips_per_
             speech = speak_sentences(espeak, speaker, said, SPEECH_SECONDS)
             _write(target / SPEECH_FOLDER / f"{speaker.name}-0.wav", speech)
 
-    options = {"keyword": keyword, "seed": seed, "num_speakers": num_speakers, "clips_per_word": clips_per_word}
+    options = {"keyword": keyword, "seed": seed, "num_speakers": num_speakers}
+    options |= {"clips_per_word": clips_per_word, "clips_of_keyword": clips_of_keyword}
     _build(folder, options, write)
 
 
@@ -160,7 +158,7 @@ def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None])
         made.rename(folder)
 
 
-def _takes(espeak: Espeak, keyword: str, clips_per_word: int) -> dict[str, int]:
+def _takes(espeak: Espeak, keyword: str, clips_per_word: int, clips_of_keyword: int) -> dict[str, int]:
     """Takes of the keyword, of the words nearest to it in sound, and of the commands; none sounds the same as it."""
     target = espeak.phonemes(keyword)
     sounds = {word: espeak.phonemes(word) for word in [*COMMANDS, *NEAR]}
@@ -168,7 +166,7 @@ def _takes(espeak: Espeak, keyword: str, clips_per_word: int) -> dict[str, int]:
     candidates = [word for word in NEAR if word in others]
     near = sorted(candidates, key=lambda word: -SequenceMatcher(None, target, sounds[word], autojunk=False).ratio())
     commands = {word: clips_per_word for word in COMMANDS if word in others}
-    return {keyword: 2 * clips_per_word, **dict.fromkeys(near[:NUM_NEAR], 1), **commands}
+    return {keyword: clips_of_keyword, **dict.fromkeys(near[:NUM_NEAR], 1), **commands}
 
 
 def _without(keyword: str, sentences: Sequence[str]) -> list[str]:
