@@ -1,6 +1,7 @@
 """Lists, fetches and verifies the trained models, and fetches Speech Commands.
 
-All in one file that needs only Python and tqdm, so that it runs before the project is installed.
+All in one file that needs only Python and tqdm, so that it runs before the project is installed. What the repository
+holds is not fetched; what is missing comes from --base-url, else from the repository's own origin.
 
 python get_checkpoints.py [NAME...] [--list | --verify] [--base-url URL] [--to DIR]
 python get_checkpoints.py --dataset speech_commands_v0.01 [--to DIR]
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -29,6 +31,7 @@ from typing import Any
 from tqdm import tqdm
 
 CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
+GITHUB_FILES = "https://raw.githubusercontent.com"  # where GitHub serves single files
 TIMEOUT = 30  # s without a byte
 BACKOFF = 2.0  # s before the second and last try
 CHUNK = 2**18  # bytes
@@ -202,8 +205,37 @@ def state(path: Path, entry: Entry) -> str:
     return "present" if path.stat().st_size == entry.bytes and sha256(path) == entry.sha256 else "corrupt"
 
 
+def origin_url(folder: Path) -> str:
+    """The address of a folder of this checkout in the repository that it was cloned from.
+
+    Args:
+        folder: In a git checkout whose origin is on GitHub, or a folder on this machine with its files checked out.
+
+    Raises:
+        FetchError: If the folder is in no checkout, there is no origin, or files cannot be fetched from it.
+    """
+    try:
+        root, origin = _git(folder, "rev-parse", "--show-toplevel"), _git(folder, "config", "remote.origin.url")
+        commit, prefix = _git(folder, "rev-parse", "HEAD"), _git(folder, "rev-parse", "--show-prefix").rstrip("/")
+    except (OSError, subprocess.CalledProcessError):
+        raise FetchError("no origin to fetch from is known to git") from None
+    below = urllib.parse.quote(prefix)
+    if on_github := re.fullmatch(r"(?:\w+://(?:[^/@]+@)?|[^/@:]+@)github\.com[:/]([^/]+/[^/]+?)(?:\.git)?/?", origin):
+        return f"{GITHUB_FILES}/{on_github[1]}/{commit}/{below}"
+    local = urllib.request.url2pathname(origin.removeprefix("file://")) if origin.startswith("file://") else origin
+    if (found := Path(root, local, prefix).resolve()).is_dir():
+        return found.as_uri()
+    shown = re.sub(r"//[^/@]*@", "//", origin)  # without a password
+    raise FetchError(f"the origin {shown} is neither on GitHub nor a folder with {prefix}/ in it")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def fetch(entry: Entry, folder: Path, base_url: str | None) -> None:
-    """Brings one file into the folder: it is there, the repository has it, or the base URL does."""
+    """Brings one file into the folder: it is there, the repository has it, or the base URL does, or the origin."""
     target, shipped = folder / entry.file, CHECKPOINTS / entry.file
     if (found := state(target, entry)) == "present":
         return
@@ -212,12 +244,13 @@ def fetch(entry: Entry, folder: Path, base_url: str | None) -> None:
         part = target.with_name(target.name + ".part")
         shutil.copyfile(shipped, part)
         _finish(part, target, entry.sha256, str(shipped))
-    elif base_url:
-        download(f"{base_url.rstrip('/')}/{urllib.parse.quote(entry.file)}", target, entry.sha256, entry.bytes)
-    else:
-        raise FetchError(
-            f"{entry.name}: {target} is {found}: give --base-url, or run git checkout -- checkpoints/{entry.file}"
-        )
+        return
+    try:
+        base = base_url or origin_url(CHECKPOINTS)
+    except FetchError as error:
+        remedy = f"give --base-url, or run git checkout -- checkpoints/{entry.file}"
+        raise FetchError(f"{entry.name}: {target} is {found}, and {error}: {remedy}") from None
+    download(f"{base.rstrip('/')}/{urllib.parse.quote(entry.file)}", target, entry.sha256, entry.bytes)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -316,7 +349,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="say what there is and which of it is here")
     action.add_argument("--verify", action="store_true", help="check the SHA-256 of what is here, fetch nothing")
-    parser.add_argument("--base-url", help="http(s):// or file:// address of a folder with the same files")
+    parser.add_argument("--base-url", help="http(s):// or file:// address of the files; default: the origin's")
     action.add_argument("--dataset", choices=DATASETS, help="fetch this data set instead")
     parser.add_argument("--to", type=Path, metavar="DIR", help="default: checkpoints/, or data/<data set>")
     return parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -24,11 +25,16 @@ class Server(http.server.ThreadingHTTPServer):
         ranges: Whether it honours Range.
         drops: How many of the next answers break off after a quarter of the content.
         sent: Bytes of content sent so far.
+        paths: What was asked for.
     """
 
     ranges = True
     drops = 0
     sent = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.paths: list[str] = []
 
     @property
     def url(self) -> str:
@@ -39,6 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        self.server.paths.append(self.path)
         if self.path.endswith("absent"):
             return self.send_error(404)
         start = int(self.headers["Range"][len("bytes=") : -1]) if self.server.ranges and self.headers["Range"] else 0
@@ -63,7 +70,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch) -> Iterator[Server]:
     monkeypatch.setattr(get_checkpoints, "BACKOFF", 0)
-    with Server(("127.0.0.1", 0), Handler) as running:
+    with Server() as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield running
@@ -164,6 +171,70 @@ def test_a_missing_file_names_the_remedy_and_a_base_url_mends_it(shipped, tmp_pa
     assert "git checkout -- checkpoints/student.bin" in capsys.readouterr().err
     assert get_checkpoints.main(["--base-url", mirror.as_uri()]) == 0
     assert files(shipped) == {"manifest.json", "student.bin", "flax/teacher.bin"}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    me = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    done = subprocess.run(["git", *me, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def cloned(shipped, tmp_path, monkeypatch) -> Path:
+    """The checkpoints of a clone of the repository, in which a file is missing."""
+    for arguments in (("init",), ("add", "."), ("commit", "-m", "models")):
+        git(tmp_path, *arguments)
+    git(tmp_path, "clone", str(tmp_path), str(tmp_path / "clone"))
+    folder = tmp_path / "clone" / "checkpoints"
+    (folder / "flax" / "teacher.bin").unlink()
+    monkeypatch.setattr(get_checkpoints, "CHECKPOINTS", folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["path", "file", "relative"])
+def test_a_missing_file_comes_from_the_folder_that_was_cloned(cloned, tmp_path, kind):
+    address = {"path": str(tmp_path), "file": tmp_path.as_uri(), "relative": ".."}[kind]
+    git(cloned, "remote", "set-url", "origin", address)
+    assert get_checkpoints.main([]) == 0
+    assert (cloned / "flax" / "teacher.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://github.com/owner/a.project",
+        "https://github.com/owner/a.project.git",
+        "https://me:secret@github.com/owner/a.project.git/",
+        "git@github.com:owner/a.project.git",
+        "ssh://git@github.com/owner/a.project.git",
+    ],
+)
+def test_a_missing_file_comes_from_the_commit_on_github(cloned, server, address, monkeypatch):
+    monkeypatch.setattr(get_checkpoints, "GITHUB_FILES", server.url)
+    git(cloned, "remote", "set-url", "origin", address)
+    assert get_checkpoints.main(["teacher"]) == 0
+    assert server.paths == [f"/owner/a.project/{git(cloned, 'rev-parse', 'HEAD')}/checkpoints/flax/teacher.bin"]
+    assert (cloned / "flax" / "teacher.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "address", [None, "https://me:secret@example.org/a/b", "git@example.org:a/b.git", "https://github.com.evil.org/a/b"]
+)
+def test_without_an_origin_to_fetch_from_the_base_url_is_named(cloned, address, capsys):
+    git(cloned, "remote", *(("set-url", "origin", address) if address else ("remove", "origin")))
+    assert get_checkpoints.main([]) == 1
+    error = capsys.readouterr().err
+    assert "give --base-url" in error
+    assert error.count("\n") == 1
+    assert "secret" not in error
+    assert files(cloned) == {"manifest.json", "student.bin"}
+
+
+def test_a_bare_origin_has_no_files_to_fetch(cloned, tmp_path, capsys):
+    git(tmp_path, "clone", "--bare", str(tmp_path), str(tmp_path / "bare.git"))
+    git(cloned, "remote", "set-url", "origin", str(tmp_path / "bare.git"))
+    assert get_checkpoints.main([]) == 1
+    assert "give --base-url" in capsys.readouterr().err
 
 
 def test_a_corrupt_file_is_named_and_mended_over_http(shipped, server, capsys):
