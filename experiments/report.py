@@ -18,6 +18,8 @@ from experiments.stream_records import StreamStudy, read_stream_studies
 from experiments.stream_section import stream_chapter, stream_line
 from experiments.studies import make_studies
 from experiments.summary import Study
+from experiments.voices_check import FILE as VOICES
+from experiments.voices_check import voices_section
 from kws_jax.errors import UserError, one_line_errors
 
 __all__ = ["main", "render_readme", "render_report"]
@@ -41,7 +43,7 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
 
     Args:
         results: Folder with records/, the logs and scores that they name, and perhaps streams/, streams_peer/,
-            sensitivity/ and benchmark.json.
+            sensitivity/, benchmark.json and voices.json.
         out: Folder for REPORT.md and figures/; a README.md there gets the results between its markers.
         check: Write nothing; fail if what lies there is not what the records say. Pictures only have to exist.
     """
@@ -93,7 +95,8 @@ def render_report(
     for number, study in enumerate(studies):
         pictures = [f"{PICTURES}/{name}" for name in _pictures(studies, number)]
         blocks.append(sections.study_section(study, pictures))
-    blocks += filter(None, (splits_section(studies), frameworks_section(results / BENCHMARK)))
+    voices = voices_section(results / VOICES)
+    blocks += filter(None, (splits_section(studies), frameworks_section(results / BENCHMARK), voices))
     if streams:
         blocks.append(stream_chapter(streams, [f"{PICTURES}/{name}" for name in stream_picture_names(len(streams))]))
     if tables := read_tables(results):
