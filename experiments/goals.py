@@ -1,5 +1,6 @@
 """The study's goals at both bars, and how near the records come to them: Markdown out."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from experiments.summary import FAIR_BASE_NAME, Row, Study, shipped_bytes, thop_
 __all__ = ["BARS", "GOALS", "Bar", "Goal", "goals_section"]
 
 MIN_KEYWORDS, MIN_SEEDS = 3, 3  # that a result must hold over
+RUNTIME = "JAX scan"  # of the benchmark: where calls cost least, so that the clock shows the model's own work
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ GOALS = (
     Goal("MACs per clip, fewer", lambda row: row.times_less(thop_macs), (300, 20)),
     Goal("weight bytes, fewer", lambda row: row.times_less(weight_bytes), (800, 60)),
     Goal("shipped file, smaller", lambda row: row.times_less(shipped_bytes), (100, 40)),
-    Goal("samples to probability by the clock, faster", lambda row: row.measured_stream_speedup, (4, 2)),
+    Goal("samples to probability by the clock, faster", lambda row: row.clock.get(RUNTIME, math.nan), (4, 2)),
 )
 
 
@@ -74,7 +76,8 @@ def goals_section(study: Study) -> str:
     text = (
         f"Over {over} ({', '.join(study.keywords)}), on test speakers. {rules[0].upper()}{rules[1:]}. A goal counts "
         f"as met only over at least {MIN_KEYWORDS} keywords and {MIN_SEEDS} seeds. The setting named is the one that "
-        "goes farthest while keeping the quality; beside it stands the lowest error of those that go far enough."
+        "goes farthest while keeping the quality; beside it stands the lowest error of those that go far enough. The "
+        f"clock is the benchmark's, one stream in the runtime {RUNTIME}."
     )
     columns = ["goal", "bar", "wanted", "best that keeps the quality", "by", "au_fa_fr ratio"]
     columns += ["met?", "lowest ratio of those that go as far"]

@@ -98,7 +98,7 @@ def _qualities(row: Row) -> str:
 
 
 def _costs(study: Study, row: Row) -> str:
-    base = Row(row.base_runs, row.base_runs, {})
+    base = Row(row.base_runs, row.base_runs, {}, {})
     rows = [
         [name, show(row.mean(cost)), show(base.mean(cost)), times(row.times_less(cost))]
         for name, (cost, show) in COSTS.items()

@@ -1,5 +1,6 @@
 """Records sorted into studies: what was judged on the same corpus, split and keywords stands together."""
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +12,9 @@ from experiments.settings import BY_NAME
 from experiments.summary import FAIR_BASE_NAME, Row, Study
 from kws_jax.errors import UserError
 
-__all__ = ["make_studies"]
+__all__ = ["make_studies", "read_clock"]
+
+Clock = dict[tuple[float, float], dict[str, float]]  # by MACs a second of the model and of its front end, by runtime
 
 
 def make_studies(records: Iterable[Record], results: Path) -> list[Study]:
@@ -31,10 +34,11 @@ def make_studies(records: Iterable[Record], results: Path) -> list[Study]:
     def place(record: Record) -> tuple[str, str]:
         return record.corpus, record.split
 
+    clock = read_clock(results / "benchmark.json")
     studies = [
         study
         for (corpus, split), group in groupby(sorted(records, key=place), key=place)
-        for study in _studies_of_place(corpus, split, list(group), results)
+        for study in _studies_of_place(corpus, split, list(group), results, clock)
     ]
     return sorted(
         studies,
@@ -49,7 +53,23 @@ def make_studies(records: Iterable[Record], results: Path) -> list[Study]:
     )
 
 
-def _studies_of_place(corpus: str, split: str, records: Sequence[Record], results: Path) -> list[Study]:
+def read_clock(path: Path) -> Clock:
+    """Speeds over the base's from the file of `experiments.benchmark`, by an architecture's work; none without it.
+
+    Raises:
+        UserError: If the file is not that command's.
+    """
+    clock: Clock = {}
+    try:
+        for row in json.loads(path.read_text())["inference"] if path.is_file() else ():
+            work = row["macs_per_second"], row["frontend_macs_per_second"]
+            clock.setdefault(work, {})[row["runtime"]] = row["ratio_to_base"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error
+    return clock
+
+
+def _studies_of_place(corpus: str, split: str, records: Sequence[Record], results: Path, clock: Clock) -> list[Study]:
     names = sorted({record.setting["name"] for record in records}, key=_table_order)
     keywords = {name: {record.keyword for record in records if record.setting["name"] == name} for name in names}
     choices = {frozenset(keywords[name]) for name in names if name != BASE_NAME} or {frozenset(keywords[BASE_NAME])}
@@ -60,12 +80,12 @@ def _studies_of_place(corpus: str, split: str, records: Sequence[Record], result
             if choice <= keywords[name]:
                 runs = [run for run in records if run.setting["name"] == name and run.keyword in choice]
                 runs.sort(key=lambda run: (run.keyword, run.seed))
-                rows.append(_make_row(tuple(runs), records, results))
+                rows.append(_make_row(tuple(runs), records, results, clock))
         studies.append(Study(corpus, split, tuple(sorted(choice)), tuple(rows)))
     return studies
 
 
-def _make_row(runs: tuple[Record, ...], records: Iterable[Record], results: Path) -> Row:
+def _make_row(runs: tuple[Record, ...], records: Iterable[Record], results: Path, clock: Clock) -> Row:
     bars = {
         name: {(run.keyword, run.seed): run for run in records if run.setting["name"] == name}
         for name in (BASE_NAME, FAIR_BASE_NAME)
@@ -84,7 +104,8 @@ def _make_row(runs: tuple[Record, ...], records: Iterable[Record], results: Path
         for name, bar_runs in beside.items()
         for part in (parts if name == BASE_NAME else ["testing"])
     }
-    return Row(runs, beside[BASE_NAME], compared)
+    work = runs[0].cost.macs_per_streamed_second, runs[0].cost.frontend_macs_per_second
+    return Row(runs, beside[BASE_NAME], compared, clock.get(work, {}))
 
 
 def _table_order(name: str) -> tuple[int, str]:

@@ -75,11 +75,13 @@ class Row:
         base_runs: The base's records of the same keywords and seeds, in the same order.
         compared: With a bar (the base, or the fair base where it was run as often) on a part of the clips that the
             split has: "validation", "testing", "held_out".
+        clock: How many times faster than the base its architecture is in each runtime of the benchmark, if it is there.
     """
 
     runs: tuple[Record, ...]
     base_runs: tuple[Record, ...]
     compared: Mapping[tuple[str, str], SpeakerBootstrap]
+    clock: Mapping[str, float]
 
     @property
     def name(self) -> str:
