@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import tyro
+from tqdm import tqdm
 
 from conversion.files import to_module
 from experiments import timing
@@ -85,7 +86,7 @@ def main(
     if quick:
         plan = Plan(plan.models, plan.trained[1:], seconds=1.0, batch_size=8, repeats=3, training_repeats=2)
     # A process of its own, which is told to use one thread before it imports anything.
-    outcome = next(run_jobs(measure, {plan: ()}, num_workers=1))
+    (outcome,) = run_jobs(measure, {plan: ()}, num_workers=1)
     if outcome.result is None:
         raise UserError(f"{outcome.error}\n{outcome.traceback or ''}".strip())
     write_json(out, outcome.result)
@@ -117,10 +118,14 @@ def measure(plan: Plan) -> dict[str, Any]:
     """The whole benchmark, on one thread if its process has been told so."""
     return {
         "environment": environment(),
-        "inference": [row for runtime in RUNTIMES for row in inference_speed(runtime, plan)],
+        "inference": [
+            row
+            for runtime in tqdm(RUNTIMES, desc="inference", unit="runtime")
+            for row in inference_speed(runtime, plan)
+        ],
         "training": [
             row
-            for name, config in plan.trained
+            for name, config in tqdm(plan.trained, desc="training", unit="model")
             for row in training_speed(name, config, plan.batch_size, plan.training_repeats)
         ],
         "vmap": [seeds_together(name, config, plan.batch_size, plan.training_repeats) for name, config in plan.trained],
