@@ -89,7 +89,9 @@ def _train_in_jax(
     labels = jnp.asarray(np.concatenate([task.labels[training], np.zeros(len(speech), np.int32)]))
     corpus: Corpus | WaveformCorpus
     if setting.augments_waveforms:
-        corpus = WaveformCorpus(jnp.asarray(clips), labels, jnp.asarray(np.concatenate(background)))
+        corpus = WaveformCorpus(
+            jnp.asarray(clips), labels, jnp.asarray(np.concatenate([np.zeros(0, np.float32), *background]))
+        )
     else:
         power, noise = cached_mel_power(config.frontend, clips), noise_mel_power(config.frontend, background)
         corpus = Corpus(jnp.asarray(power), labels, jnp.asarray(noise))

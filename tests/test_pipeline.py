@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[1]
 WORDS = {"up": 1500.0, "down": 600.0, "left": 900.0}  # Hz: what tells these words apart
 
 
-def _write_corpus(folder: Path) -> None:
+def write_corpus(folder: Path) -> None:
+    """Three words, each a tone of its own pitch, by ninety speakers."""
     rng = np.random.default_rng(0)
     time = np.arange(16_000) / 16_000
     for word, pitch in WORDS.items():
@@ -40,7 +41,7 @@ def _write_corpus(folder: Path) -> None:
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output folder of a quick run of two trained settings and three that only store weights otherwise."""
     folder = tmp_path_factory.mktemp("pipeline")
-    _write_corpus(folder / "corpus")
+    write_corpus(folder / "corpus")
     names = ("base_fp16", "base_qint8", "pooled_dark_qint8")
     run.main(names, data=folder / "corpus", keywords=("up",), out=folder / "out", quick=True)
     return folder / "out"

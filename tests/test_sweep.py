@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_pipeline import _write_corpus
+from test_pipeline import write_corpus
 
 from experiments import pipeline, run, training
 from experiments.origin import FILE, has_origin, origin
@@ -26,7 +26,7 @@ BASE, STUDENT = (run.resolved(BY_NAME[name], synthetic=False, quick=True) for na
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep") / "corpus"
-    _write_corpus(folder)
+    write_corpus(folder)
     return folder
 
 

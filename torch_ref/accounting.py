@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 MEBIBYTE = 2**20  # bytes
+ONE_SECOND = 16_000  # samples
 
 
 def float_twin(model: CRNN) -> CRNN:
@@ -44,8 +45,8 @@ def float_twin(model: CRNN) -> CRNN:
         return CRNN(model.config).eval()
 
 
-def thop_macs(model: CRNN, num_frames: int = 101) -> int:
-    """Returns thop's count of multiply-accumulates for one log-mel of `num_frames` frames (932,224 for the base).
+def thop_macs(model: CRNN, num_samples: int = ONE_SECOND) -> int:
+    """Returns thop's count of multiply-accumulates for one clip's log-mel (932,224 for the base).
 
     thop adds some elementwise operations of the GRU and one operation per pooled cell, counts batch normalisation as
     four operations per value, and leaves out biases, softmax and the attention's weighted sum.
@@ -57,23 +58,23 @@ def thop_macs(model: CRNN, num_frames: int = 101) -> int:
         warnings.filterwarnings("ignore", "The distutils package is deprecated", DeprecationWarning)
         import thop
 
-        macs, _ = thop.profile(twin, (_example(twin, num_frames),), verbose=False)
+        macs, _ = thop.profile(twin, (_example(twin, num_samples),), verbose=False)
     return int(macs)
 
 
-def flop_counter_macs(model: CRNN, num_frames: int = 101) -> int:
+def flop_counter_macs(model: CRNN, num_samples: int = ONE_SECOND) -> int:
     """Returns the multiply-accumulates of convolution and matrix products alone (913,920 for the base).
 
-    It is half of what torch's own counter finds for one log-mel of `num_frames` frames.
+    It is half of what torch's own counter finds for one clip's log-mel.
     """
     twin = float_twin(model)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        twin(_example(twin, num_frames))
+        twin(_example(twin, num_samples))
     return counter.get_total_flops() // 2
 
 
-def _example(model: CRNN, num_frames: int) -> Tensor:
-    return torch.zeros(1, model.config.n_mels, num_frames)
+def _example(model: CRNN, num_samples: int) -> Tensor:
+    return torch.zeros(1, model.config.n_mels, model.config.num_frames(num_samples))
 
 
 def num_parameters(model: CRNN) -> int:
