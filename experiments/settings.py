@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from experiments.architectures import ASSISTANT, FRONTIER, LIGHT, SMALL, TWENTY, TWENTY_LIGHT
-from experiments.recipes import ATTENTIVE, BRIEF, FAIR, FINE_TUNING, LONG, MEDIUM, MEDIUM_LIGHT, TAUGHT
+from experiments.recipes import ATTENTIVE, BRIEF, FAIR, LONG, MEDIUM, MEDIUM_LIGHT, TAUGHT, TO_INT4, TO_INT8
 from experiments.setting import BASE_NAME, Setting
 from kws_jax.config import POOLED_13X
 from kws_jax.errors import UserError
@@ -60,7 +60,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pruned_int8",
         question="Does the pruned model bear 8-bit weights and half-precision scales when trained for them?",
         expectation="as good as before, at a quarter of the bytes",
-        recipe=replace(FAIR, epochs=15, teacher_weight=0.5, scheme="int8", **FINE_TUNING),
+        recipe=replace(FAIR, epochs=15, teacher_weight=0.5, **TO_INT8),
         source="pruned",
         teacher="fair_base",
         number_format="int8",
@@ -121,7 +121,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pooled_attention_int8",
         question="Does training for 8-bit weights, the convolution's too, win that back?",
         expectation="as good as in floating point",
-        recipe=replace(ATTENTIVE, epochs=15, scheme="int8", **FINE_TUNING),
+        recipe=replace(ATTENTIVE, epochs=15, **TO_INT8),
         source="pooled_attention",
         teacher="fair_base",
         number_format="int8",
@@ -130,7 +130,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pooled_attention_int4",
         question="Can weights have 4 bits?",
         expectation="at some loss, even when trained for them",
-        recipe=replace(ATTENTIVE, epochs=40, scheme="int4", **FINE_TUNING),
+        recipe=replace(ATTENTIVE, epochs=40, **TO_INT4),
         source="pooled_attention",
         teacher="fair_base",
         number_format="int4",
@@ -193,7 +193,7 @@ SETTINGS: tuple[Setting, ...] = (
         "twenty_int8",
         question="And with 8 bits a weight, trained for them?",
         expectation="as good as in floating point, at a sixtieth of the base's bytes",
-        recipe=replace(MEDIUM, epochs=20, scheme="int8", **FINE_TUNING),
+        recipe=replace(MEDIUM, epochs=20, **TO_INT8),
         source="twenty",
         number_format="int8",
         headline=True,
@@ -210,7 +210,7 @@ SETTINGS: tuple[Setting, ...] = (
         "twenty_light_int8",
         question="And with 8 bits a weight?",
         expectation="as good as in floating point, twice as fast as the base from samples to probability",
-        recipe=replace(MEDIUM_LIGHT, epochs=20, scheme="int8", **FINE_TUNING),
+        recipe=replace(MEDIUM_LIGHT, epochs=20, **TO_INT8),
         source="twenty_light",
         number_format="int8",
         headline=True,
@@ -227,7 +227,7 @@ SETTINGS: tuple[Setting, ...] = (
         "light_int8",
         question="What do 8-bit weights cost the light model when it is trained for them?",
         expectation="nothing",
-        recipe=replace(LONG, epochs=30, scheme="int8", **FINE_TUNING),
+        recipe=replace(LONG, epochs=30, **TO_INT8),
         source="light",
         number_format="int8",
         headline=True,
@@ -244,7 +244,7 @@ SETTINGS: tuple[Setting, ...] = (
         "frontier_int4",
         question="And with 4 bits a weight?",
         expectation="300 times less work and 800 times fewer bytes than the base, at no more than its error",
-        recipe=replace(LONG, epochs=150, scheme="int4", **FINE_TUNING),
+        recipe=replace(LONG, epochs=150, **TO_INT4),
         source="frontier",
         number_format="int4",
         headline=True,

@@ -100,9 +100,7 @@ def _make_row(runs: tuple[Record, ...], records: Iterable[Record], results: Path
     }
     parts = ("testing", "held_out", *(["validation"] if all(run.validation for run in runs) else []))
     compared = {
-        (name, part): compare(runs, bar_runs, results, part)
-        for name, bar_runs in beside.items()
-        for part in (parts if name == BASE_NAME else ["testing"])
+        (name, part): compare(runs, bar_runs, results, part) for name, bar_runs in beside.items() for part in parts
     }
     work = runs[0].cost.macs_per_streamed_second, runs[0].cost.frontend_macs_per_second
     return Row(runs, beside[BASE_NAME], compared, clock.get(work, {}))

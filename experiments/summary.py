@@ -127,9 +127,9 @@ class Row:
         found = self.compared.get((BASE_NAME, part))
         return found.student if found else NONE
 
-    def ratio(self, bar: str = BASE_NAME) -> Interval:
-        """Error over the bar's on test speakers, the ratio of the mean errors; NaN where the bar was not run."""
-        found = self.compared.get((bar, "testing"))
+    def ratio(self, bar: str = BASE_NAME, part: str = "testing") -> Interval:
+        """Error over the bar's, the ratio of the mean errors; NaN where the bar or the part is not there."""
+        found = self.compared.get((bar, part))
         return found.ratio if found else NONE
 
     def mean_ratio(self, bar: str = BASE_NAME) -> Interval:
