@@ -242,7 +242,7 @@ class StreamingKws:
         self.reset()
         return ended
 
-    def _yield(self, logits: np.ndarray, first_block: int, num_steps: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+    def _yield(self, logits: np.ndarray, first_block: int, num_steps: int | float = np.inf) -> tuple[np.ndarray, np.ndarray]:
         """Times and probabilities of the steps up to `num_steps` among the logits of blocks from `first_block` on."""
         numbers = np.arange(len(logits)) + first_block - self.config.warmup_blocks
         is_step = (numbers >= 0) & (numbers < num_steps)
