@@ -242,9 +242,9 @@ class StreamingKws:
         self.reset()
         return ended
 
-    def _yield(self, logits: np.ndarray, first_block: int, num_steps: int | float = np.inf) -> tuple[np.ndarray, np.ndarray]:
-        """Times and probabilities of the steps up to `num_steps` among the logits of blocks from `first_block` on."""
+    def _yield(self, logits: np.ndarray, first_block: int, end: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Times and probabilities of the steps before `end` among the logits of blocks from `first_block` on."""
         numbers = np.arange(len(logits)) + first_block - self.config.warmup_blocks
-        is_step = (numbers >= 0) & (numbers < num_steps)
+        is_step = (numbers >= 0) & (end is None or numbers < end)
         times = self.config.step_end(numbers[is_step]) / self.config.frontend.sample_rate
         return times, softmax(logits[is_step], axis=1)[:, 1]
