@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from experiments import report
-from experiments.records import write_record
 from experiments.stream_eval import count_cost
 from experiments.stream_figure import stream_det
 from experiments.stream_records import lowest_miss_rates, read_stream_studies
 from experiments.stream_section import goal
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
-from tests.made_up import few
+from tests.made_up import few, write_results
 from tests.models import DEPLOYED_STUDENT
 from tests.test_report import README, read_table
 
@@ -99,8 +98,7 @@ def write_streams(results: Path, records: list[dict[str, Any]], peer: dict[str, 
 
 @pytest.fixture
 def rendered(tmp_path) -> Path:
-    for record in few():
-        write_record(tmp_path / "records", record)
+    write_results(tmp_path, few())
     (tmp_path / "README.md").write_text(README)
     report.main(write_streams(tmp_path, RECORDS, peer_record()), tmp_path)
     return tmp_path
@@ -144,7 +142,7 @@ def test_check_sees_changed_streams_and_a_missing_picture(rendered):
 
 
 def test_without_streams_there_is_no_chapter(tmp_path):
-    write_record(tmp_path / "records", few()[0])
+    write_results(tmp_path, few()[:1])
     report.main(tmp_path, tmp_path)
     assert "In a stream" not in (tmp_path / "REPORT.md").read_text()
     assert not (tmp_path / "figures" / "stream_det.png").exists()
