@@ -27,7 +27,7 @@ from torch_ref.frontend import MelPower
 from torch_ref.streaming import StreamingKws
 
 ROOT = Path(__file__).parents[1]
-TRAINED = ("base", "pooled_dark", "pooled_hard", "pooled_speech", "pooled_stream")
+TRAINED = ("fair_base", "pooled_attention", "pooled_stream", "twenty_light", "frontier")
 REFERENCES = {
     "fp32": (offline, CROSS_FRAMEWORK),
     "fp16": (offline, FLOAT16_STREAM),
