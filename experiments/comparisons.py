@@ -1,16 +1,15 @@
 """What stands beside the study: the homework's random split, and the two frameworks against each other."""
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmark_file import read_benchmark
 from experiments.markdown import NONE, count, error, table, times
 from experiments.sections import natural_scale, ratio_cell
 from experiments.setting import BASE_NAME
 from experiments.summary import Study
-from kws_jax.errors import UserError
 
 __all__ = ["frameworks_section", "splits_section"]
 
@@ -54,18 +53,15 @@ def frameworks_section(path: Path) -> str:
     Raises:
         UserError: If the file is not that command's.
     """
-    if not path.is_file():
-        return ""
-    try:
-        measured = json.loads(path.read_text())
-        device = measured["environment"]["device"]
-        blocks = [_inference(measured["inference"]), _training(measured["training"]), _vmap(measured["vmap"])]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error
+    return read_benchmark(path, _frameworks, absent="")
+
+
+def _frameworks(measured: dict[str, Any]) -> str:
+    blocks = [_inference(measured["inference"]), _training(measured["training"]), _vmap(measured["vmap"])]
     text = (
-        f"Measured by `python -m experiments.benchmark` on one thread of {device}; models in turn, medians. A stream "
-        "takes a block a call, as from a microphone; a scan all blocks in one call; a clip one second in one call: all "
-        "from raw samples to probability. A model alone starts from the log-mel."
+        f"Measured by `python -m experiments.benchmark` on one thread of {measured['environment']['device']}; models "
+        "in turn, medians. A stream takes a block a call, as from a microphone; a scan all blocks in one call; a clip "
+        "one second in one call: all from raw samples to probability. A model alone starts from the log-mel."
     )
     return "\n\n".join(["## Both frameworks on the clock", text, *blocks])
 

@@ -1,10 +1,11 @@
 """Records sorted into studies: what was judged on the same corpus, split and keywords stands together."""
 
-import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
+from experiments.benchmark_file import read_benchmark
 from experiments.pooling import compare
 from experiments.records import Record
 from experiments.setting import BASE_NAME
@@ -59,14 +60,15 @@ def read_clock(path: Path) -> Clock:
     Raises:
         UserError: If the file is not that command's.
     """
-    clock: Clock = {}
-    try:
-        for row in json.loads(path.read_text())["inference"] if path.is_file() else ():
+
+    def take(measured: dict[str, Any]) -> Clock:
+        clock: Clock = {}
+        for row in measured["inference"]:
             work = row["macs_per_second"], row["frontend_macs_per_second"]
             clock.setdefault(work, {})[row["runtime"]] = row["ratio_to_base"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error
-    return clock
+        return clock
+
+    return read_benchmark(path, take, absent={})
 
 
 def _studies_of_place(corpus: str, split: str, records: Sequence[Record], results: Path, clock: Clock) -> list[Study]:
