@@ -8,7 +8,7 @@ from scipy.special import expit
 from conversion.files import to_module
 from experiments import timing
 from experiments.records import Cost, Quality
-from experiments.setting import BASE_NAME
+from experiments.setting import BASE_NAME, NumberFormat
 from experiments.task import Task
 from kws_jax import cost
 from kws_jax.bootstrap import PairedScores, speaker_bootstrap
@@ -16,18 +16,24 @@ from kws_jax.config import CrnnConfig
 from kws_jax.data import to_float
 from kws_jax.metrics import au_fa_fr, auroc_error, balanced_au_fa_fr, equal_error_rate
 from torch_ref import accounting, quantize
+from torch_ref.formats import FORMATS
 from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
 from torch_ref.threads import single_thread
 from torch_ref.train import predict
 
 
-def held_out_margins(model: CRNN, task: Task) -> np.ndarray:
-    """Logit of the keyword minus that of the rest for every held-out clip, in the order of split.held_out."""
+def in_format(model: CRNN, number_format: NumberFormat) -> CRNN:
+    """The model with its weights stored as `number_format`."""
+    return FORMATS[number_format].convert(model)
+
+
+def margins_of(model: CRNN, task: Task, part: np.ndarray) -> np.ndarray:
+    """Logit of the keyword minus that of the rest for every clip of a part of the split."""
     # Dynamic quantization takes its ranges over a batch; alone, a clip is judged as a device would judge it.
     batch_size = 1 if quantize.is_quantized(model) else 256
     with single_thread():
-        waveforms = to_float(task.corpus.waveforms[task.split.held_out])
+        waveforms = to_float(task.corpus.waveforms[part])
         logits = predict(model, MelPower(model.config), waveforms, batch_size).astype(np.float64)
     return logits[:, 1] - logits[:, 0]
 

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from conversion.files import to_module, write_module
-from experiments.judging import base_model, count_cost, held_out_margins, judge, load_margins, save_scores
+from experiments.judging import base_model, count_cost, in_format, judge, load_margins, margins_of, save_scores
 from experiments.records import Record, environment, write_record
-from experiments.setting import BASE_NAME, NumberFormat, Setting
+from experiments.setting import BASE_NAME, Setting
 from experiments.task import Task
 from experiments.training import trained_weights
 from kws_jax.config import CrnnConfig
-from torch_ref.formats import FORMATS
 from torch_ref.model import CRNN
 
 
@@ -27,7 +26,7 @@ def run_setting(setting: Setting, task: Task) -> Record:
     config, variables, training = trained_weights(setting, task)
     model = in_format(to_module(config, variables), setting.number_format)
     shipped = _ship(setting, task, config, model)
-    margins = held_out_margins(model, task)
+    margins = margins_of(model, task, task.split.held_out)
     scores_path = save_scores(setting.name, task, margins)
     base_margins = margins if setting.name == BASE_NAME else load_margins(task, BASE_NAME)
     paths = {"scores": scores_path, "checkpoint": shipped.parent}
@@ -55,11 +54,6 @@ def run_setting(setting: Setting, task: Task) -> Record:
     write_record(task.out / "records", record)
     shutil.rmtree(task.unfinished_folder(setting.name), ignore_errors=True)
     return record
-
-
-def in_format(model: CRNN, number_format: NumberFormat) -> CRNN:
-    """The model with its weights stored as `number_format`."""
-    return FORMATS[number_format].convert(model)
 
 
 def _ship(setting: Setting, task: Task, config: CrnnConfig, model: CRNN) -> Path:

@@ -17,6 +17,7 @@ TAUGHT = Recipe(teacher_weight=0.5)
 ATTENTIVE = replace(TAUGHT, attention_weight=1.0)
 BRIEF = Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE)
 MEDIUM = Recipe(epochs=100, peak_learning_rate=2e-2, weight_decay=3e-3)
+MEDIUM_TAUGHT = replace(MEDIUM, teacher_weight=0.5, attention_weight=1.0)
 MEDIUM_LIGHT = replace(MEDIUM, augmentation=MIDDLE)
 LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=UNMASKED)
 # Of trained models, to their grid: eight bits need little, four bits move far, and the average of the steps lies

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -83,13 +84,24 @@ class Cost:
 
 @dataclass(frozen=True)
 class Training:
-    """How the weights were made: in which framework, for how long, and how fast."""
+    """How the weights were made.
+
+    Attributes:
+        framework: Of the training.
+        epochs: Of one initialisation.
+        seconds: In training, of all initialisations together.
+        clips_per_second: Median over the epochs.
+        final_loss: Mean over the last epoch.
+        restarts: Validation errors, 1 - AUROC, of the initialisations that the kept one was chosen from; empty where
+            there was one alone.
+    """
 
     framework: str
     epochs: int
     seconds: float
     clips_per_second: float
     final_loss: float
+    restarts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,17 +184,18 @@ def read_record(path: Path) -> Record:
     try:
         values = json.loads(path.read_text())
         for part, kind in (("training", Training), ("cost", Cost)):
-            values[part] = kind(**values[part]) if values[part] is not None else None
+            values[part] = _read(kind, values[part])
         for part in ("validation", "testing", "held_out"):
-            values[part] = _quality(values[part]) if values[part] is not None else None
+            values[part] = _read(Quality, values[part])
         return Record(**values)
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is no record of this version ({error}): delete it and run again") from error
 
 
-def _quality(values: dict[str, Any]) -> Quality:
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return Quality(**fields)
+def _read(kind: Callable[..., Any], values: dict[str, Any] | None) -> Any:
+    if values is None:
+        return None
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def read_records(folder: Path) -> list[Record]:

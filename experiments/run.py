@@ -19,7 +19,7 @@ from experiments.voices import Said
 from kws_jax.errors import UserError, one_line_errors
 from torch_ref.train import SeminarRecipe
 
-QUICK_EPOCHS = 2
+QUICK_EPOCHS, FEW_RESTARTS = 2, 2
 # The seminar's recipe takes 8,000 steps on its 51,000 clips; on the synthetic corpus's 1,700 it would take 270.
 SYNTHETIC_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64, epochs=60)
 # Of our own recipe, for the same reason; three times its own at most, so that tuning for a grid stays short.
@@ -89,7 +89,8 @@ def resolved(setting: Setting, synthetic: bool, quick: bool) -> Setting:
         recipe = SYNTHETIC_SEMINAR if is_seminar else replace(recipe, epochs=min(3 * recipe.epochs, SYNTHETIC_EPOCHS))
     if quick and recipe is not None:
         recipe = replace(recipe, epochs=QUICK_EPOCHS)
-    return replace(setting, recipe=recipe)
+    restarts = min(setting.restarts, FEW_RESTARTS) if synthetic or quick else setting.restarts
+    return replace(setting, recipe=recipe, restarts=restarts)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Setting:
         number_format: Of the weights, evaluated as such.
         speech_share: Share of the training clips without the keyword that are seconds of running speech.
         augments_waveforms: Whether augmentation is of samples, with the front end in every step, not of mel power.
+        restarts: How many initialisations are trained; the one with the lowest error on validation speakers is kept.
         headline: Whether a sweep over several keywords runs it with every one of them, not with the first alone.
     """
 
@@ -39,6 +40,7 @@ class Setting:
     number_format: NumberFormat = "fp32"
     speech_share: float = 0.0
     augments_waveforms: bool = False
+    restarts: int = 1
     headline: bool = False
 
     @property

@@ -3,7 +3,18 @@
 from dataclasses import replace
 
 from experiments.architectures import ASSISTANT, FRONTIER, LIGHT, SMALL, TWENTY, TWENTY_LIGHT
-from experiments.recipes import ATTENTIVE, BRIEF, FAIR, LONG, MEDIUM, MEDIUM_LIGHT, TAUGHT, TO_INT4, TO_INT8
+from experiments.recipes import (
+    ATTENTIVE,
+    BRIEF,
+    FAIR,
+    LONG,
+    MEDIUM,
+    MEDIUM_LIGHT,
+    MEDIUM_TAUGHT,
+    TAUGHT,
+    TO_INT4,
+    TO_INT8,
+)
 from experiments.setting import BASE_NAME, Setting
 from kws_jax.config import POOLED_13X
 from kws_jax.errors import UserError
@@ -195,6 +206,25 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="as good as in floating point, at a sixtieth of the base's bytes",
         recipe=replace(MEDIUM, epochs=20, **TO_INT8),
         source="twenty",
+        number_format="int8",
+        headline=True,
+    ),
+    Setting(
+        "twenty_attention",
+        question="Is the fair base a teacher for a model of a twentieth of its work?",
+        expectation="yes, by its attention more than by its dark knowledge",
+        model=TWENTY,
+        recipe=MEDIUM_TAUGHT,
+        teacher="fair_base",
+        headline=True,
+    ),
+    Setting(
+        "twenty_attention_int8",
+        question="And with 8 bits a weight?",
+        expectation="as good as in floating point, at a sixtieth of the base's bytes",
+        recipe=replace(MEDIUM_TAUGHT, epochs=20, **TO_INT8),
+        source="twenty_attention",
+        teacher="fair_base",
         number_format="int8",
         headline=True,
     ),

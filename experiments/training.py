@@ -4,15 +4,16 @@ import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from conversion.configs import to_task_config
-from conversion.files import from_module
+from conversion.files import from_module, to_module
 from experiments.continuous import read_speech
+from experiments.judging import in_format, margins_of
 from experiments.origin import FILE as ORIGIN_FILE
 from experiments.origin import has_origin, origin
 from experiments.records import Training
@@ -25,6 +26,7 @@ from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
 from kws_jax.material import Corpus, WaveformCorpus, cached_mel_power
+from kws_jax.metrics import auroc_error
 from kws_jax.model import fold_batch_norm
 from kws_jax.objective import Teacher
 from kws_jax.recipe import Recipe
@@ -33,6 +35,17 @@ from kws_jax.train import train
 from torch_ref import resume as torch_resume
 from torch_ref.train import SeminarRecipe
 from torch_ref.train import train as train_torch
+
+RESTART_SEEDS = 1_000  # apart, so that no seed's restart is another seed
+
+
+class Attempt(NamedTuple):
+    """A training from one initialisation: the deployed model, its log, and the error that it is chosen by."""
+
+    config: CrnnConfig
+    variables: dict[str, Any]
+    log_path: Path
+    error: float
 
 
 def trained_weights(setting: Setting, task: Task) -> tuple[CrnnConfig, dict[str, Any], Training | None]:
@@ -51,11 +64,11 @@ def trained_weights(setting: Setting, task: Task) -> tuple[CrnnConfig, dict[str,
 
 
 def _train(setting: Setting, task: Task, identity: str) -> tuple[CrnnConfig, dict[str, Any]]:
-    unfinished = task.unfinished_folder(setting.name) / "training"
     if isinstance(setting.recipe, SeminarRecipe):
+        unfinished = task.unfinished_folder(setting.name) / "training"
         return _train_in_torch(setting, setting.recipe, task, torch_resume.Resume(unfinished, identity))
     assert setting.recipe is not None
-    return _train_in_jax(setting, setting.recipe, task, jax_resume.Resume(unfinished, identity))
+    return _train_in_jax(setting, setting.recipe, task, identity)
 
 
 def _train_in_torch(
@@ -79,9 +92,8 @@ def _train_in_torch(
     return setting.model, from_module(model, setting.model)
 
 
-def _train_in_jax(
-    setting: Setting, recipe: Recipe, task: Task, resume: jax_resume.Resume
-) -> tuple[CrnnConfig, dict[str, Any]]:
+def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -> tuple[CrnnConfig, dict[str, Any]]:
+    """Trains from every initialisation and keeps the one that does best on validation speakers."""
     config, initial = task.load_variables(setting.source) if setting.source else (setting.model, None)
     training, background = task.split.training, task.corpus.background
     speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
@@ -103,8 +115,45 @@ def _train_in_jax(
         return np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
 
     teacher = load_teacher(setting.teacher, task) if setting.teacher else None
-    log_path = task.log_path(setting.name)
-    return fold_batch_norm(*train(config, recipe, corpus, draw, task.seed, teacher, log_path, initial, resume))
+    unfinished = task.unfinished_folder(setting.name)
+
+    def attempt(number: int) -> Attempt:
+        seed, log_path = task.seed + RESTART_SEEDS * number, unfinished / f"{number}.jsonl"
+        resume = jax_resume.Resume(unfinished / f"training_{number}", identity)
+        model = fold_batch_norm(*train(config, recipe, corpus, draw, seed, teacher, log_path, initial, resume))
+        return Attempt(*model, log_path, _choice_error(setting, task, *model))
+
+    attempts = [attempt(number) for number in range(setting.restarts)]
+    best = min(attempts, key=lambda attempt: attempt.error)
+    _write_log(task.log_path(setting.name), attempts, best)
+    return best.config, best.variables
+
+
+def _choice_error(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any]) -> float:
+    """1 - AUROC, in the setting's number format, that initialisations are chosen by; 0 where there is no choice.
+
+    On validation speakers; on a random split, which has none, on training clips.
+    """
+    if setting.restarts == 1:
+        return 0.0
+    part = task.split.validation if task.split.validation.size else task.split.training
+    model = in_format(to_module(config, variables), setting.number_format)
+    return auroc_error(margins_of(model, task, part), task.labels[part])
+
+
+def _write_log(path: Path, attempts: list[Attempt], best: Attempt) -> None:
+    """The best attempt's log; where there was a choice, its last line says between what, and how long all took."""
+    logs = [_read_log(attempt.log_path) for attempt in attempts]
+    lines = logs[attempts.index(best)]
+    if len(attempts) > 1:
+        errors, seconds = [attempt.error for attempt in attempts], [log[-1]["seconds"] for log in logs]
+        lines[-1] |= {"restarts": errors, "restarts_seconds": seconds}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
@@ -146,11 +195,12 @@ def load_teacher(name: str, task: Task) -> Teacher:
 
 
 def _summary(framework: str, log_path: Path) -> Training:
-    lines = [json.loads(line) for line in log_path.read_text().splitlines()]
+    lines = _read_log(log_path)
     return Training(
         framework=framework,
         epochs=lines[-1]["epoch"] + 1,
-        seconds=lines[-1]["seconds"],
+        seconds=sum(lines[-1].get("restarts_seconds", [lines[-1]["seconds"]])),
         clips_per_second=float(np.median([line["clips_per_second"] for line in lines])),
         final_loss=lines[-1]["loss"],
+        restarts=tuple(lines[-1].get("restarts", ())),
     )

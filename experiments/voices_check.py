@@ -13,7 +13,7 @@ import tyro
 from tyro.conf import Positional
 
 from conversion.files import read_module
-from experiments.judging import held_out_margins
+from experiments.judging import margins_of
 from experiments.markdown import count, error, table
 from experiments.records import read_records
 from experiments.task import Task, find_source, make_task
@@ -61,7 +61,7 @@ def main(results: Positional[Path], data: Path) -> None:
         voices = np.unique(load_corpus(source.voices).speakers)
         for record in [record for record in records if (record.keyword, record.split) == (keyword, "official")]:
             _, model = read_module(results / record.paths["checkpoint"] / "model.safetensors")
-            measured = measure(task, held_out_margins(model, task), voices)
+            measured = measure(task, margins_of(model, task, task.split.held_out), voices)
             names = {"setting": record.setting["name"], "keyword": keyword, "seed": record.seed}
             rows.append({**names, "corpus": record.corpus, **measured})
     command = shlex.join(["python", "-m", "experiments.voices_check", *sys.argv[1:]])

@@ -13,8 +13,7 @@ from tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, SCORES
 
 from conversion.files import to_module
 from conversion.parity import compare
-from experiments.judging import held_out_margins
-from experiments.pipeline import in_format
+from experiments.judging import in_format, margins_of
 from experiments.records import read_record
 from experiments.task import find_source, make_task
 from kws_jax import checkpoint, streaming
@@ -93,5 +92,5 @@ def test_scores_are_those_recorded(name: str, real_data: Path, tmp_path: Path):
     task = make_task(source, load_corpus(source.folder), "happy", "official", 0, tmp_path)
     if task.corpus.fingerprint != record.data["fingerprint"]:
         pytest.skip("other clips than those of the record")
-    margins = held_out_margins(to_module(*shipped(name)), task)
+    margins = margins_of(to_module(*shipped(name)), task, task.split.held_out)
     assert abs(auroc_error(margins, task.labels[task.split.held_out]) - record.held_out.auroc_error) < SCORES
