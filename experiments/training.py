@@ -124,9 +124,9 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -
         return Attempt(*model, log_path, _choice_error(setting, task, *model))
 
     attempts = [attempt(number) for number in range(setting.restarts)]
-    best = min(attempts, key=lambda attempt: attempt.error)
+    best = min(range(setting.restarts), key=lambda number: attempts[number].error)
     _write_log(task.log_path(setting.name), attempts, best)
-    return best.config, best.variables
+    return attempts[best].config, attempts[best].variables
 
 
 def _choice_error(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any]) -> float:
@@ -141,10 +141,10 @@ def _choice_error(setting: Setting, task: Task, config: CrnnConfig, variables: d
     return auroc_error(margins_of(model, task, part), task.labels[part])
 
 
-def _write_log(path: Path, attempts: list[Attempt], best: Attempt) -> None:
+def _write_log(path: Path, attempts: list[Attempt], best: int) -> None:
     """The best attempt's log; where there was a choice, its last line says between what, and how long all took."""
     logs = [_read_log(attempt.log_path) for attempt in attempts]
-    lines = logs[attempts.index(best)]
+    lines = logs[best]
     if len(attempts) > 1:
         errors, seconds = [attempt.error for attempt in attempts], [log[-1]["seconds"] for log in logs]
         lines[-1] |= {"restarts": errors, "restarts_seconds": seconds}
