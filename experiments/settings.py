@@ -216,17 +216,6 @@ SETTINGS: tuple[Setting, ...] = (
         model=TWENTY,
         recipe=MEDIUM_TAUGHT,
         teacher="fair_base",
-        headline=True,
-    ),
-    Setting(
-        "twenty_attention_int8",
-        question="And with 8 bits a weight?",
-        expectation="as good as in floating point, at a sixtieth of the base's bytes",
-        recipe=replace(MEDIUM_TAUGHT, epochs=20, **TO_INT8),
-        source="twenty_attention",
-        teacher="fair_base",
-        number_format="int8",
-        headline=True,
     ),
     Setting(
         "twenty_light",
