@@ -36,7 +36,7 @@ METHODS = {
     "rounded in training": COLOURS[4],
 }
 # Shape and size in points by number format: open and of different sizes, so that equal points show each other.
-MARKERS = {"fp32": ("o", 8), "fp16": ("s", 7), "qint8": ("^", 7), "int8": ("v", 7), "int4": ("D", 6)}
+MARKERS = {"fp32": ("o", 8), "fp16": ("s", 7), "qint8": ("^", 7), "int8": ("v", 7), "int5": ("p", 7), "int4": ("D", 6)}
 SIDE_STEP = 0.008  # of the axis, between points of nearly the same cost
 
 

@@ -7,7 +7,7 @@ from kws_jax.config import BASE, CrnnConfig
 from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
-NumberFormat = Literal["fp32", "fp16", "qint8", "int8", "int4"]
+NumberFormat = Literal["fp32", "fp16", "qint8", "int8", "int5", "int4"]
 BASE_NAME = "base"
 
 

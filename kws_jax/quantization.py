@@ -10,10 +10,11 @@ with half_range = (2^b - 1) / 2 for b bits: 127.5 for 8, 7.5 for 4. A weight is 
 |--------|-------------------------------|------------------|-------------------|----------------------|
 | qint8  | 8 bits, one scale each        | float32          | float32           | float32, floor 2^-23 |
 | int8   | 8 bits, one a gate of the GRU | 8, one a channel | 8 bits, one scale | float16, floor 2^-14 |
+| int5   | 5 bits, one a gate of the GRU | 5, one a channel | 6 bits, one scale | float16, floor 2^-14 |
 | int4   | 4 bits, one a gate of the GRU | 4, one a channel | 8 bits, one scale | float16, floor 2^-14 |
 
 "qint8" is the grid of torch's dynamic quantization, whose activations, quantized as they come, are not imitated here.
-"int8" and "int4" are weight-only. Batch normalisation must be folded first (`model.fold_batch_norm`): what is deployed
+The last three are weight-only. Batch normalisation must be folded first (`model.fold_batch_norm`): what is deployed
 is the folded convolution, and only its weights can be trained for their grid.
 """
 
@@ -29,9 +30,9 @@ from kws_jax.array_types import Params
 
 __all__ = ["Grid", "Scheme", "fake_quantize", "fake_quantize_params", "grid_of", "quantize_params", "quantize_weights"]
 
-Scheme = Literal["qint8", "int8", "int4"]
-MATRIX_BITS = {"int8": 8, "int4": 4}
-VECTOR_BITS = 8
+Scheme = Literal["qint8", "int8", "int5", "int4"]
+MATRIX_BITS = {"int8": 8, "int5": 5, "int4": 4}
+VECTOR_BITS = {"int8": 8, "int5": 6, "int4": 8}
 GATES = 3
 
 
@@ -56,7 +57,7 @@ def grid_of(path: tuple[str, ...], shape: tuple[int, ...], scheme: Scheme) -> Gr
     if scheme == "qint8":
         return None if is_vector or is_conv else Grid()
     if is_vector:
-        return Grid(VECTOR_BITS, half_scales=True)
+        return Grid(VECTOR_BITS[scheme], half_scales=True)
     groups = shape[-1] if is_conv else GATES if path[0] == "gru" else 1
     return Grid(MATRIX_BITS[scheme], groups, half_scales=True)
 

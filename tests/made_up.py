@@ -39,7 +39,9 @@ def record(
     source: str | None = None,
     **changes: Any,
 ) -> Record:
-    parameters = round(weight_bytes / {"fp32": 4, "fp16": 2, "qint8": 1, "int8": 1, "int4": 0.5}[number_format])
+    parameters = round(
+        weight_bytes / {"fp32": 4, "fp16": 2, "qint8": 1, "int8": 1, "int5": 0.625, "int4": 0.5}[number_format]
+    )
     result = Record(
         setting={
             "name": name,

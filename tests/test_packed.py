@@ -36,7 +36,7 @@ SMALLEST = CrnnConfig(
     gru_layers=1,
     attention_width=4,
 )
-each_packed = pytest.mark.parametrize("name", ["int8", "int4"])
+each_packed = pytest.mark.parametrize("name", ["int8", "int5", "int4"])
 each_format = pytest.mark.parametrize("name", FORMATS)
 
 
@@ -48,7 +48,7 @@ def module(config: CrnnConfig = TOY) -> CRNN:
 def drawn_tensors(draw: st.DrawFn) -> tuple[list[Slot], dict[str, Quantized]]:
     slots, tensors = [], {}
     for index in range(draw(st.integers(1, 5))):
-        bits, groups = draw(st.sampled_from([4, 8])), draw(st.integers(1, 3))
+        bits, groups = draw(st.sampled_from([4, 5, 6, 8])), draw(st.integers(1, 3))
         shape = (groups * draw(st.integers(1, 3)), draw(st.integers(1, 5)))
         rng = np.random.default_rng(draw(st.integers(0, 2**32)))
         integers = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), shape, np.int8)
@@ -63,15 +63,28 @@ def drawn_tensors(draw: st.DrawFn) -> tuple[list[Slot], dict[str, Quantized]]:
 def test_what_is_packed_comes_back(drawn: tuple[list[Slot], dict[str, Quantized]]):
     slots, tensors = drawn
     packed = pack(slots, tensors)
-    halves = sum(int(np.prod(slot.shape)) for slot in slots if slot.bits == 4)
-    whole = sum(int(np.prod(slot.shape)) for slot in slots if slot.bits == 8)
-    assert packed.shape == (sum(2 * slot.groups for slot in slots) + whole + (halves + 1) // 2,)
+    size = sum(2 * slot.groups for slot in slots)
+    for bits in (4, 5, 6, 8):
+        count = sum(int(np.prod(slot.shape)) for slot in slots if slot.bits == bits)
+        size += (bits * count + 7) // 8
+    assert packed.shape == (size,)
     found = unpack(slots, packed)
     assert found.keys() == tensors.keys()
     for name, tensor in tensors.items():
         for array, same in zip(found[name], tensor, strict=True):
             assert array.dtype == same.dtype
             assert torch.equal(array, same)
+
+
+def test_integers_of_five_and_six_bits_follow_each_other_lowest_bit_first():
+    slots = [Slot("a", (3,), 5, 1), Slot("b", (2,), 6, 1)]
+    tensors = {
+        "a": Quantized(torch.tensor([1, -16, 15], dtype=torch.int8), torch.tensor([1.0], dtype=torch.float16)),
+        "b": Quantized(torch.tensor([-32, 31], dtype=torch.int8), torch.tensor([1.0], dtype=torch.float16)),
+    }
+    numbers = {"b": 0b011111_100000, "a": 0b01111_10000_00001}
+    expected = bytes.fromhex("003c003c") + b"".join(number.to_bytes(2, "little") for number in numbers.values())
+    assert pack(slots, tensors).numpy().tobytes() == expected
 
 
 def test_bytes_lie_where_the_docstring_says():
@@ -103,13 +116,14 @@ def test_bytes_of_the_smallest_model_by_hand():
     matrices, vectors = 6 * 40 + 15 * 6 + 15 * 5 + 4 * 5 + 4 + 2 * 5, 6 + 15 + 15 + 4 + 1 + 2
     scales = (6 + 3 + 3 + 1 + 1 + 1) + 6
     assert (matrices, vectors, scales) == (439, 43, 21)
-    sizes = {"int8": 439 + 43 + 2 * 21, "int4": 220 + 43 + 2 * 21}
-    assert sizes == {"int8": 524, "int4": 305}
+    sizes = {"int8": 439 + 43 + 2 * 21, "int5": 275 + 33 + 2 * 21, "int4": 220 + 43 + 2 * 21}
+    assert sizes == {"int8": 524, "int5": 350, "int4": 305}
+    bits = {"int8": 8 * 439 + 8 * 43, "int5": 5 * 439 + 6 * 43, "int4": 4 * 439 + 8 * 43}
     for name, size in sizes.items():
         model = to_packed(module(SMALLEST), name)
         assert accounting.num_parameters(model) == 482
         assert accounting.weight_bytes(model) == model.packed.numel() == size
-        assert accounting.homework_megabytes(model) * 2**20 == (482 if name == "int8" else 439 / 2 + 43)
+        assert accounting.homework_megabytes(model) * 2**20 == bits[name] / 8
         assert size < accounting.serialized_bytes(model) < size + 1600
         assert accounting.thop_macs(model) == accounting.thop_macs(module(SMALLEST))
 
@@ -154,7 +168,7 @@ def test_damaged_files_are_one_line(name: str, tmp_path: Path):
     header = read_metadata(content)
     scale, padded, other = model.packed.clone(), model.packed.clone(), "int4" if name == "int8" else "int8"
     scale[:2] = torch.tensor([0, 0x7C])  # infinity
-    padded[-1] |= 0xF0
+    padded[-1] |= 0x80
     damages = [
         ({name: model.packed[1:]}, header, "bytes for this model"),
         ({name: model.packed.to(torch.int16)}, header, "bytes for this model"),
@@ -167,8 +181,9 @@ def test_damaged_files_are_one_line(name: str, tmp_path: Path):
         ({name: model.packed}, {"config": "{}"}, "not a model configuration"),
         ({name: model.packed}, {"config": header["config"].replace("false", "true")}, "fold batch normalisation"),
     ]
-    if name == "int4":
-        assert sum(int(np.prod(slot.shape)) for slot in layout(model.config, name) if slot.bits == 4) % 2
+    if name != "int8":
+        bits = {"int5": 5, "int4": 4}[name]
+        assert bits * sum(int(np.prod(slot.shape)) for slot in layout(model.config, name) if slot.bits == bits) % 8
         damages.append(({name: padded}, header, "the padding is not zero"))
     for tensors, metadata, message in damages:
         save_file(tensors, path, metadata)

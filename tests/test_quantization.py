@@ -27,7 +27,7 @@ GRIDS = [Grid(bits, groups, half) for bits in (8, 4) for groups, half in ((1, Fa
 COMPILED = jax.jit(quantize_weights, static_argnums=1)
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=str)
 every_config = pytest.mark.parametrize("config", [DEPLOYED_STUDENT, TOY], ids=["student", "toy"])
-every_scheme = pytest.mark.parametrize("scheme", ["qint8", "int8", "int4"])
+every_scheme = pytest.mark.parametrize("scheme", ["qint8", "int8", "int5", "int4"])
 
 
 def by_hand(weights: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +116,7 @@ def test_dynamic_quantization_stores_our_integers(config: CrnnConfig):
     assert quantized == 2 * config.gru_layers + 3
 
 
-@pytest.mark.parametrize("scheme", ["int8", "int4"])
+@pytest.mark.parametrize("scheme", ["int8", "int5", "int4"])
 @every_config
 def test_packed_weights_are_our_integers(config: CrnnConfig, scheme: str):
     variables = random_variables(config, seed=3)
@@ -149,7 +149,7 @@ def test_training_sees_the_model_that_is_deployed(config: CrnnConfig, scheme: st
         np.testing.assert_array_equal(array, state[key])
 
 
-@pytest.mark.parametrize("scheme", ["int8", "int4"])
+@pytest.mark.parametrize("scheme", ["int8", "int5", "int4"])
 def test_logits_in_training_are_those_deployed(scheme: str):
     variables = random_variables(TOY, seed=1)
     log_mel = np.random.default_rng(0).normal(-5, 3, (2, 101, TOY.frontend.num_mels)).astype(np.float32)

@@ -32,6 +32,7 @@ REFERENCES = {
     "fp16": (offline, FLOAT16_STREAM),
     "qint8": (offline_by_steps, QINT8_STREAM),
     "int8": (offline, CROSS_FRAMEWORK),
+    "int5": (offline, CROSS_FRAMEWORK),
     "int4": (offline, CROSS_FRAMEWORK),
 }
 

@@ -67,6 +67,7 @@ FORMATS = {
     "fp16": _float_format(to_fp16),
     "qint8": Format(to_qint8, integer_weights, load_qint8),
     "int8": _packed_format("int8"),
+    "int5": _packed_format("int5"),
     "int4": _packed_format("int4"),
 }
 

@@ -1,12 +1,14 @@
-"""Weight-only integer forms of the model: all of it in one array of bytes, down to four bits a weight.
+"""Weight-only integer forms of the model: all of it in one array of bytes, down to four bits each.
 
 The bytes hold, one after the other and without gaps, each in the order of the float model's state_dict:
 
     1. the scales, float16;
-    2. 8-bit integers: those of vectors, and of "int8" also of matrices;
-    3. 4-bit integers, two a byte, the first in the low half; an odd last one leaves four zero bits.
+    2. the integers of vectors: 8 bits each, of "int5" 6 bits;
+    3. the integers of matrices: 8, 5 or 4 bits each, as the format's name says.
 
-Integers are two's complement, scales are little-endian, and the configuration alone says what lies where. A number
+Integers are two's complement and follow each other without gaps, lowest bit first, from the lowest bit of a byte to its
+highest and on to the next; of "int8" both kinds follow each other in the state_dict's order. Zero bits fill the last
+byte of each kind. Scales are little-endian, and the configuration alone says what lies where. A number
 is integer * scale. Each scale belongs to a group of numbers: a channel of the convolution, a gate of a GRU matrix, or
 all of any other matrix or vector. In float32:
 
@@ -33,8 +35,8 @@ SMALLEST_SCALE = 2.0**-14  # the smallest normal float16
 GATES = 3
 
 
-MATRIX_BITS = {"int8": 8, "int4": 4}  # the convolution's kernel counts as a matrix
-VECTOR_BITS = 8
+MATRIX_BITS = {"int8": 8, "int5": 5, "int4": 4}  # the convolution's kernel counts as a matrix
+VECTOR_BITS = {"int8": 8, "int5": 6, "int4": 8}
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def layout(config: TaskConfig, number_format: str) -> list[Slot]:
         raise ValueError("fold batch normalisation into the convolution before packing its weights")
     with torch.device("meta"):
         shapes = {name: tuple(tensor.shape) for name, tensor in CRNN(config).state_dict().items()}
-    bits = MATRIX_BITS[number_format]
-    return [Slot(name, s, VECTOR_BITS if len(s) == 1 else bits, _groups(name, s)) for name, s in shapes.items()]
+    bits = {True: VECTOR_BITS[number_format], False: MATRIX_BITS[number_format]}
+    return [Slot(name, shape, bits[len(shape) == 1], _groups(name, shape)) for name, shape in shapes.items()]
 
 
 def _groups(name: str, shape: tuple[int, ...]) -> int:
@@ -98,19 +100,12 @@ def quantize(weights: Tensor, bits: int, groups: int) -> Quantized:
 
 def pack(slots: list[Slot], tensors: Mapping[str, Quantized]) -> Tensor:
     """The bytes, uint8, of tensors of integers."""
-
-    def integers(bits: int) -> np.ndarray:
-        chosen = [tensors[slot.name].integers.numpy().ravel() for slot in slots if slot.bits == bits]
-        return np.concatenate([np.zeros(0, np.int8), *chosen])
-
-    nibbles = integers(4).view(np.uint8) & 15
-    nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
     scales = np.concatenate([tensors[slot.name].scales.numpy() for slot in slots])
-    parts = (
-        scales.astype("<f2").view(np.uint8),
-        integers(8).view(np.uint8),
-        nibbles[::2] | nibbles[1::2] << 4,
-    )
+    parts = [scales.astype("<f2").view(np.uint8)]
+    for bits in _widths(slots):
+        chosen = [tensors[slot.name].integers.numpy().ravel() for slot in slots if slot.bits == bits]
+        places = np.unpackbits(np.concatenate(chosen).view(np.uint8)[:, None], axis=1, count=bits, bitorder="little")
+        parts.append(np.packbits(places, bitorder="little"))
     return torch.from_numpy(np.concatenate(parts))
 
 
@@ -120,9 +115,8 @@ def unpack(slots: list[Slot], packed: Tensor) -> dict[str, Quantized]:
     Raises:
         ValueError: These are not the bytes of such a model: type, number, a scale or the padding is wrong.
     """
-    counts = {bits: sum(prod(slot.shape) for slot in slots if slot.bits == bits) for bits in (8, 4)}
-    num_scales = sum(slot.groups for slot in slots)
-    sizes = [2 * num_scales, counts[8], -(-counts[4] // 2)]
+    counts = {bits: sum(prod(slot.shape) for slot in slots if slot.bits == bits) for bits in _widths(slots)}
+    sizes = [2 * sum(slot.groups for slot in slots), *(-(-bits * count // 8) for bits, count in counts.items())]
     if packed.dtype != torch.uint8 or packed.shape != (sum(sizes),):
         shape = tuple(packed.shape)
         raise ValueError(f"packed weights are {packed.dtype} of shape {shape}, not {sum(sizes)} bytes for this model")
@@ -130,27 +124,32 @@ def unpack(slots: list[Slot], packed: Tensor) -> dict[str, Quantized]:
     scales = parts[0].view("<f2").astype(np.float16)
     if not (np.isfinite(scales) & (scales >= SMALLEST_SCALE)).all():
         raise ValueError("packed weights are damaged: a scale is no positive normal number")
-    nibbles = np.stack([parts[2] & 15, parts[2] >> 4], axis=1).ravel()
-    if nibbles[counts[4] :].any():
-        raise ValueError("packed weights are damaged: the padding is not zero")
-    streams = {
-        8: parts[1].view(np.int8),
-        4: (nibbles[: counts[4]] ^ 8).view(np.int8) - np.int8(8),
-    }
+    streams = {}
+    for (bits, count), part in zip(counts.items(), parts[1:], strict=True):
+        places = np.unpackbits(part, bitorder="little")
+        if places[bits * count :].any():
+            raise ValueError("packed weights are damaged: the padding is not zero")
+        numbers = np.packbits(places[: bits * count].reshape(count, bits), axis=1, bitorder="little")[:, 0]
+        streams[bits] = (numbers.astype(np.int16) ^ 1 << bits - 1) - (1 << bits - 1)  # the highest bit is the sign
     tensors, starts, first_scale = {}, dict.fromkeys(streams, 0), 0
     for slot in slots:
         start, stop = starts[slot.bits], starts[slot.bits] + prod(slot.shape)
-        integers = torch.tensor(streams[slot.bits][start:stop]).reshape(slot.shape)
+        integers = torch.from_numpy(streams[slot.bits][start:stop].astype(np.int8)).reshape(slot.shape)
         tensors[slot.name] = Quantized(integers, torch.tensor(scales[first_scale : first_scale + slot.groups]))
         starts[slot.bits], first_scale = stop, first_scale + slot.groups
     return tensors
+
+
+def _widths(slots: list[Slot]) -> list[int]:
+    """Bits of the integers, widest first."""
+    return sorted({slot.bits for slot in slots}, reverse=True)
 
 
 class PackedCrnn(CRNN):
     """The model that packed weights stand for, in evaluation mode: float32 arithmetic on numbers of the integer grid.
 
     Attributes:
-        number_format: "int8" or "int4".
+        number_format: "int8", "int5" or "int4".
         packed: All weights, uint8; what is stored.
     """
 
@@ -173,7 +172,7 @@ class PackedCrnn(CRNN):
 
 
 def to_packed(model: CRNN, number_format: str) -> PackedCrnn:
-    """Rounds every weight of a model to the grid of "int8" or "int4" and packs it.
+    """Rounds every weight of a model to the grid of a number format and packs it.
 
     Raises:
         ValueError: The model has batch normalisation, or a weight has no place on the grid.
