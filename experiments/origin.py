@@ -37,6 +37,7 @@ class Origin:
         speech_share: See `Setting`.
         speech: Of the names and sizes of the files of running speech: SHA-256, where some is trained on.
         augments_waveforms: See `Setting`.
+        phases: See `Setting`.
         restarts: See `Setting`.
         learns_from: By setting: SHA-256 of the weights that this one starts from or is taught by.
     """
@@ -52,6 +53,7 @@ class Origin:
     speech: str | None
     learns_from: dict[str, str]
     augments_waveforms: bool = False
+    phases: int = 1
     restarts: int = 1
 
     def to_json(self) -> str:
@@ -72,6 +74,7 @@ def origin(setting: Setting, recipe: SeminarRecipe | Recipe, task: Task) -> Orig
         speech_share=setting.speech_share,
         speech=_fingerprint(task.source.speech) if task.source.speech and setting.speech_share else None,
         augments_waveforms=setting.augments_waveforms,
+        phases=setting.phases,
         restarts=setting.restarts,
         learns_from={name: _digest(task.load_variables(name)[1]) for name in setting.learns_from},
     )

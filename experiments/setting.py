@@ -26,6 +26,8 @@ class Setting:
         number_format: Of the weights, evaluated as such.
         speech_share: Share of the training clips without the keyword that are seconds of running speech.
         augments_waveforms: Whether augmentation is of samples, with the front end in every step, not of mel power.
+        phases: Positions within a hop at which training clips are framed, equally spaced; every draw takes one of them.
+            A shift by whole hops of 40 ms alone always cuts a clip at the same places.
         restarts: How many initialisations are trained; the one with the lowest error on validation speakers is kept.
         headline: Whether a sweep over several keywords runs it with every one of them, not with the first alone.
     """
@@ -40,8 +42,13 @@ class Setting:
     number_format: NumberFormat = "fp32"
     speech_share: float = 0.0
     augments_waveforms: bool = False
+    phases: int = 1
     restarts: int = 1
     headline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.augments_waveforms and self.phases > 1:
+            raise ValueError("phases are of cached mel power, and waveforms are augmented before it")
 
     @property
     def learns_from(self) -> tuple[str, ...]:

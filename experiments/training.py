@@ -1,7 +1,7 @@
 """From a setting to trained weights, in PyTorch or in JAX."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.data import CLIP_LENGTH, to_float, to_pcm
 from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
-from kws_jax.material import Corpus, WaveformCorpus, cached_mel_power
+from kws_jax.material import Corpus, WaveformCorpus, cached_mel_power, moved, phase_offsets
 from kws_jax.metrics import auroc_error
 from kws_jax.model import fold_batch_norm
 from kws_jax.objective import Teacher
@@ -95,25 +95,7 @@ def _train_in_torch(
 def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -> tuple[CrnnConfig, dict[str, Any]]:
     """Trains from every initialisation and keeps the one that does best on validation speakers."""
     config, initial = task.load_variables(setting.source) if setting.source else (setting.model, None)
-    training, background = task.split.training, task.corpus.background
-    speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
-    clips = np.concatenate([task.corpus.waveforms[training], speech])
-    labels = jnp.asarray(np.concatenate([task.labels[training], np.zeros(len(speech), np.int32)]))
-    corpus: Corpus | WaveformCorpus
-    if setting.augments_waveforms:
-        corpus = WaveformCorpus(
-            jnp.asarray(clips), labels, jnp.asarray(np.concatenate([np.zeros(0, np.float32), *background]))
-        )
-    else:
-        power, noise = cached_mel_power(config.frontend, clips), noise_mel_power(config.frontend, background)
-        corpus = Corpus(jnp.asarray(power), labels, jnp.asarray(noise))
-
-    def draw(epoch: int) -> np.ndarray:
-        drawn = np.searchsorted(training, _draw(task, epoch))
-        rng = np.random.default_rng([task.seed, epoch, 1])
-        replaced = (task.labels[training[drawn]] == 0) & (rng.random(drawn.shape[0]) < setting.speech_share)
-        return np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
-
+    corpus, draw = _material(setting, config.frontend, task)
     teacher = load_teacher(setting.teacher, task) if setting.teacher else None
     unfinished = task.unfinished_folder(setting.name)
 
@@ -127,6 +109,35 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -
     best = min(range(setting.restarts), key=lambda number: attempts[number].error)
     _write_log(task.log_path(setting.name), attempts, best)
     return attempts[best].config, attempts[best].variables
+
+
+def _material(
+    setting: Setting, frontend: FrontendConfig, task: Task
+) -> tuple[Corpus | WaveformCorpus, Callable[[int], np.ndarray]]:
+    """Training clips, ready to be augmented, and the draw of each epoch's."""
+    training, background = task.split.training, task.corpus.background
+    speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
+    clips = np.concatenate([task.corpus.waveforms[training], speech])
+    labels = jnp.asarray(np.concatenate([task.labels[training], np.zeros(len(speech), np.int32)]))
+    corpus: Corpus | WaveformCorpus
+    if setting.augments_waveforms:
+        corpus = WaveformCorpus(
+            jnp.asarray(clips), labels, jnp.asarray(np.concatenate([np.zeros(0, np.float32), *background]))
+        )
+    else:
+        offsets = phase_offsets(frontend.hop_length, setting.phases)
+        power = np.concatenate([cached_mel_power(frontend, moved(clips, offset)) for offset in offsets])
+        noise = noise_mel_power(frontend, background)
+        corpus = Corpus(jnp.asarray(power), jnp.tile(labels, setting.phases), jnp.asarray(noise))
+
+    def draw(epoch: int) -> np.ndarray:
+        drawn = np.searchsorted(training, _draw(task, epoch))
+        rng = np.random.default_rng([task.seed, epoch, 1])
+        replaced = (task.labels[training[drawn]] == 0) & (rng.random(drawn.shape[0]) < setting.speech_share)
+        drawn = np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
+        return drawn + len(clips) * rng.integers(0, setting.phases, drawn.shape[0])
+
+    return corpus, draw
 
 
 def _choice_error(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any]) -> float:

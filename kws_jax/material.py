@@ -52,6 +52,25 @@ def cached_mel_power(config: FrontendConfig, waveforms: np.ndarray, batch_size: 
     return power
 
 
+def moved(waveforms: np.ndarray, offset: int) -> np.ndarray:
+    """Clips moved later by `offset` samples, earlier if it is negative; a clip mirrored at its edge fills the gap.
+
+    Args:
+        waveforms: (clips, samples), longer than the offset.
+        offset: Samples.
+    """
+    padded = np.pad(waveforms, ((0, 0), (abs(offset), abs(offset))), mode="reflect")
+    return padded[:, abs(offset) - offset :][:, : waveforms.shape[1]]
+
+
+def phase_offsets(hop_length: int, phases: int) -> list[int]:
+    """Offsets in samples, the nearest to 0 first and none beyond half a hop, of equally spaced positions in a hop."""
+    offsets = [
+        (hop_length * phase // phases + hop_length // 2) % hop_length - hop_length // 2 for phase in range(phases)
+    ]
+    return sorted(offsets, key=abs)
+
+
 def augmented(
     power_key: Key,
     mask_key: Key,

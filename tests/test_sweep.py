@@ -153,6 +153,7 @@ def test_what_decides_the_weights_is_compared(corpus: Path, swept: Path, tmp_pat
         replace(made, recipe=replace(made.recipe, augmentation=None)),
         replace(made, recipe=replace(made.recipe, weight_decay=0.0)),
         replace(made, learns_from={"base": "0"}),
+        replace(made, phases=2),
         replace(made, restarts=2),
     ]
     assert not any(has_origin(tmp_path, other) for other in changed)
