@@ -1,5 +1,6 @@
 """Every kind of setting, from start to record on a toy corpus: what is deployed is what was asked for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
