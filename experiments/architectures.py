@@ -34,10 +34,11 @@ TWENTY_LIGHT = replace(TWENTY, frontend=FrontendConfig(window_length=256, hop_le
 FRONTIER = replace(
     LIGHT,
     frontend=replace(LIGHT_FRONTEND, num_mels=8),
-    conv_channels=6,
-    kernel_size=(8, 5),
+    conv_channels=7,
+    kernel_size=(8, 4),
     stride=(1, 4),
     gru_hidden=5,
     attention_width=4,
     max_window_length=6,
 )
+COMPACT = replace(FRONTIER, stride=(1, 2), max_window_length=12)

@@ -20,7 +20,8 @@ MEDIUM = Recipe(epochs=100, peak_learning_rate=2e-2, weight_decay=3e-3)
 MEDIUM_TAUGHT = replace(MEDIUM, teacher_weight=0.5, attention_weight=1.0)
 MEDIUM_LIGHT = replace(MEDIUM, augmentation=MIDDLE)
 LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=UNMASKED)
-# Of trained models, to their grid: eight bits need little, four bits move far, and the average of the steps lies
+# Of trained models, to their grid: eight bits need little, five and four move far, and the average of the steps lies
 # between the points that rounding jumps to and fro.
 TO_INT8: dict[str, Any] = {"scheme": "int8", "peak_learning_rate": 3e-4, "weight_decay": 0.0, "average_decay": 0.998}
-TO_INT4: dict[str, Any] = {**TO_INT8, "scheme": "int4", "peak_learning_rate": 2e-3}
+TO_INT5: dict[str, Any] = {**TO_INT8, "scheme": "int5", "peak_learning_rate": 2e-3}
+TO_INT4: dict[str, Any] = {**TO_INT5, "scheme": "int4"}

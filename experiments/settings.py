@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from experiments.architectures import ASSISTANT, FRONTIER, LIGHT, SMALL, TWENTY, TWENTY_LIGHT
+from experiments.architectures import ASSISTANT, COMPACT, FRONTIER, LIGHT, SMALL, TWENTY, TWENTY_LIGHT
 from experiments.recipes import (
     ATTENTIVE,
     BRIEF,
@@ -13,6 +13,7 @@ from experiments.recipes import (
     MEDIUM_TAUGHT,
     TAUGHT,
     TO_INT4,
+    TO_INT5,
     TO_INT8,
 )
 from experiments.setting import BASE_NAME, Setting
@@ -23,6 +24,7 @@ from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 SPEECH_SHARE = 0.3
+PHASES = 4  # 10 ms apart on the lightest front end
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -252,20 +254,45 @@ SETTINGS: tuple[Setting, ...] = (
         headline=True,
     ),
     Setting(
-        "frontier",
-        question="How small can a model be that is no worse than the base?",
-        expectation="about 500 parameters",
-        model=FRONTIER,
+        "compact",
+        question="How few weights does a model need that is better than the base?",
+        expectation="about 500, if it may look twelve times at a clip",
+        model=COMPACT,
         recipe=LONG,
+        phases=PHASES,
+        restarts=4,
         headline=True,
     ),
     Setting(
-        "frontier_int4",
-        question="And with 4 bits a weight?",
+        "compact_int5",
+        question="And with 5 bits a weight?",
+        expectation="800 times fewer bytes than the base, at less than its error",
+        recipe=replace(LONG, epochs=150, **TO_INT5),
+        source="compact",
+        number_format="int5",
+        phases=PHASES,
+        restarts=4,
+        headline=True,
+    ),
+    Setting(
+        "frontier",
+        question="How little work does a model need that is no worse than the base?",
+        expectation="a three-hundredth: six looks at a clip, the best of eight initialisations",
+        model=FRONTIER,
+        recipe=LONG,
+        phases=PHASES,
+        restarts=8,
+        headline=True,
+    ),
+    Setting(
+        "frontier_int5",
+        question="And with 5 bits a weight?",
         expectation="300 times less work and 800 times fewer bytes than the base, at no more than its error",
-        recipe=replace(LONG, epochs=150, **TO_INT4),
+        recipe=replace(LONG, epochs=150, **TO_INT5),
         source="frontier",
-        number_format="int4",
+        number_format="int5",
+        phases=PHASES,
+        restarts=4,
         headline=True,
     ),
 )

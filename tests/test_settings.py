@@ -23,7 +23,7 @@ KINDS = ("pruned_int8", "pooled_attention_int4", "pooled_waveform", "pooled_simi
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("settings")
     write_corpus(folder / "corpus")
-    run.main((*KINDS, "frontier_int4"), data=folder / "corpus", keywords=("up",), out=folder / "out", quick=True)
+    run.main((*KINDS, "frontier_int5"), data=folder / "corpus", keywords=("up",), out=folder / "out", quick=True)
     return folder / "out"
 
 
@@ -43,7 +43,7 @@ def test_pruning_leaves_the_planned_sizes(records: dict[str, Record]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pruned_int8", "pooled_attention_int4", "frontier_int4"])
+@pytest.mark.parametrize("name", ["pruned_int8", "pooled_attention_int4", "frontier_int5"])
 def test_what_is_shipped_are_the_trained_weights_on_their_grid(name: str, out: Path, records: dict[str, Record]):
     folder = out / records[name].paths["checkpoint"]
     config, variables = checkpoint.restore(folder / "flax")
@@ -59,11 +59,11 @@ def test_what_is_shipped_are_the_trained_weights_on_their_grid(name: str, out: P
 
 @pytest.mark.slow
 def test_the_frontier_is_as_small_as_it_is_said_to_be(records: dict[str, Record]):
-    base, frontier = records["base"].cost, records["frontier_int4"].cost
+    base, frontier = records["base"].cost, records["frontier_int5"].cost
     assert frontier.thop_macs * 300 <= base.thop_macs
     assert frontier.weight_bytes * 800 <= base.weight_bytes
     assert frontier.shipped_bytes * 100 <= base.shipped_bytes
-    assert records["frontier_int4"].setting["model"]["conv_channels"] == FRONTIER.conv_channels
+    assert records["frontier_int5"].setting["model"]["conv_channels"] == FRONTIER.conv_channels
 
 
 def test_settings_differ_in_what_they_do():
