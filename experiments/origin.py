@@ -37,6 +37,7 @@ class Origin:
         speech_share: See `Setting`.
         speech: Of the names and sizes of the files of running speech: SHA-256, where some is trained on.
         augments_waveforms: See `Setting`.
+        word_exponent: See `Setting`.
         phases: See `Setting`.
         restarts: See `Setting`.
         learns_from: By setting: SHA-256 of the weights that this one starts from or is taught by.
@@ -53,6 +54,7 @@ class Origin:
     speech: str | None
     learns_from: dict[str, str]
     augments_waveforms: bool = False
+    word_exponent: float = 1.0
     phases: int = 1
     restarts: int = 1
 
@@ -74,6 +76,7 @@ def origin(setting: Setting, recipe: SeminarRecipe | Recipe, task: Task) -> Orig
         speech_share=setting.speech_share,
         speech=_fingerprint(task.source.speech) if task.source.speech and setting.speech_share else None,
         augments_waveforms=setting.augments_waveforms,
+        word_exponent=setting.word_exponent,
         phases=setting.phases,
         restarts=setting.restarts,
         learns_from={name: _digest(task.load_variables(name)[1]) for name in setting.learns_from},

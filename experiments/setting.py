@@ -26,6 +26,8 @@ class Setting:
         number_format: Of the weights, evaluated as such.
         speech_share: Share of the training clips without the keyword that are seconds of running speech.
         augments_waveforms: Whether augmentation is of samples, with the front end in every step, not of mel power.
+        word_exponent: Words without the keyword are drawn in proportion to their number of clips to this power: 1 draws
+            every clip equally often, 0 every word.
         phases: Positions within a hop at which training clips are framed, equally spaced; every draw takes one of them.
             A shift by whole hops of 40 ms alone always cuts a clip at the same places.
         restarts: How many initialisations are trained; the one with the lowest error on validation speakers is kept.
@@ -42,6 +44,7 @@ class Setting:
     number_format: NumberFormat = "fp32"
     speech_share: float = 0.0
     augments_waveforms: bool = False
+    word_exponent: float = 1.0
     phases: int = 1
     restarts: int = 1
     headline: bool = False

@@ -75,7 +75,7 @@ def _train_in_torch(
     setting: Setting, recipe: SeminarRecipe, task: Task, resume: torch_resume.Resume
 ) -> tuple[CrnnConfig, dict[str, Any]]:
     def epoch_batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        drawn = _draw(task, epoch)
+        drawn = _draw(setting, task, epoch)
         for start in range(0, drawn.shape[0], recipe.batch_size):
             batch = drawn[start : start + recipe.batch_size]
             yield to_float(task.corpus.waveforms[batch]), task.labels[batch]
@@ -131,7 +131,7 @@ def _material(
         corpus = Corpus(jnp.asarray(power), jnp.tile(labels, setting.phases), jnp.asarray(noise))
 
     def draw(epoch: int) -> np.ndarray:
-        drawn = np.searchsorted(training, _draw(task, epoch))
+        drawn = np.searchsorted(training, _draw(setting, task, epoch))
         rng = np.random.default_rng([task.seed, epoch, 1])
         replaced = (task.labels[training[drawn]] == 0) & (rng.random(drawn.shape[0]) < setting.speech_share)
         drawn = np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
@@ -186,11 +186,12 @@ def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
     return to_pcm(np.stack(seconds))
 
 
-def _draw(task: Task, epoch: int) -> np.ndarray:
+def _draw(setting: Setting, task: Task, epoch: int) -> np.ndarray:
     """Clips of one epoch: class-balanced, as many as there are training clips."""
     training = task.split.training
     rng = np.random.default_rng([task.seed, epoch])
-    return training[balanced_indices(task.labels[training], training.shape[0], rng)]
+    words = task.corpus.words[training]
+    return training[balanced_indices(task.labels[training], training.shape[0], rng, words, setting.word_exponent)]
 
 
 def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -100,16 +100,30 @@ def check_split(split: Split, labels: Int[np.ndarray, "clips"], keyword: str) ->
 
 
 def balanced_indices(
-    labels: Int[np.ndarray, "clips"], num_draws: int, rng: np.random.Generator
+    labels: Int[np.ndarray, "clips"],
+    num_draws: int,
+    rng: np.random.Generator,
+    words: np.ndarray | None = None,
+    exponent: float = 1.0,
 ) -> Int64[np.ndarray, "draws"]:
-    """Draws clips with replacement so that every class present is equally likely, and every clip within its class.
+    """Draws clips with replacement so that every class present is equally likely.
 
-    The distribution of torch's WeightedRandomSampler with weight 1 / class count.
+    Within a class a word of n clips is drawn in proportion to n^exponent, and its clips evenly. With exponent 1 that is
+    every clip evenly, the distribution of torch's WeightedRandomSampler with weight 1 / class count; with 0, every word.
 
     Args:
         labels: Class of each clip, at least 0.
         num_draws: Length of an epoch; the reference takes the number of training clips.
         rng: Source of randomness.
+        words: Word of each clip; needed for an exponent other than 1.
+        exponent: Usually in [0, 1].
+
+    References:
+        Mahajan et al.: Exploring the Limits of Weakly Supervised Pretraining, 2018 (square roots of counts).
     """
-    weights = 1 / np.bincount(labels)[labels]
+    weights = np.ones(len(labels))
+    if words is not None:
+        _, word, counts = np.unique(words, return_inverse=True, return_counts=True)
+        weights = counts[word] ** (exponent - 1.0)
+    weights = weights / np.bincount(labels, weights)[labels]
     return rng.choice(len(labels), size=num_draws, p=weights / weights.sum())

@@ -90,6 +90,19 @@ def test_balanced_indices_draw_classes_and_clips_evenly() -> None:
     np.testing.assert_array_equal(draws, balanced_indices(labels, num_draws, np.random.default_rng(0)))
 
 
+@pytest.mark.parametrize(("exponent", "shares"), [(1.0, (9, 1)), (0.5, (3, 1)), (0.0, (1, 1))])
+def test_words_are_drawn_by_a_power_of_their_clips(exponent: float, shares: tuple[int, int]) -> None:
+    labels = np.array([0] * 10 + [1] * 4, np.int32)
+    words = np.array(["often"] * 9 + ["seldom"] + ["keyword"] * 4)
+    draws = balanced_indices(labels, num_draws := 160_000, np.random.default_rng(0), words, exponent)
+    often, seldom = num_draws / 2 * np.array(shares) / sum(shares)
+    expected = np.array([often / 9] * 9 + [seldom] + [num_draws / 8] * 4)
+    z_scores = (np.bincount(draws, minlength=14) - expected) / np.sqrt(expected)
+    assert np.abs(z_scores).max() < 5
+    if exponent == 1.0:
+        np.testing.assert_array_equal(draws, balanced_indices(labels, num_draws, np.random.default_rng(0)))
+
+
 def test_real_split_is_disjoint_in_speakers(real_data: Path) -> None:
     corpus = make_corpus(kws_jax.data._index(real_data)[0])
     split = split_official(corpus)

@@ -14,6 +14,7 @@ from test_pipeline import write_corpus
 from experiments import pipeline, run, training
 from experiments.origin import FILE, has_origin, origin
 from experiments.records import read_record
+from experiments.setting import Setting
 from experiments.settings import BY_NAME, SETTINGS, with_needs
 from experiments.sweep import Clock, Job, plan
 from experiments.task import Task, find_source, make_task
@@ -120,11 +121,11 @@ def test_a_stopped_run_goes_on(setting, corpus: Path, swept: Path, tmp_path: Pat
     for module in (training.jax_resume, training.torch_resume):
         monkeypatch.setattr(module, "Resume", partial(module.Resume, interval=0.0))
 
-    def failing(task: Task, epoch: int) -> np.ndarray:
+    def failing(setting: Setting, task: Task, epoch: int) -> np.ndarray:
         drawn.append(epoch)
         if epoch == 1 and not on["power"]:
             raise Stop
-        return draw(task, epoch)
+        return draw(setting, task, epoch)
 
     monkeypatch.setattr(training, "_draw", failing)
     with pytest.raises(Stop):
@@ -153,6 +154,7 @@ def test_what_decides_the_weights_is_compared(corpus: Path, swept: Path, tmp_pat
         replace(made, recipe=replace(made.recipe, augmentation=None)),
         replace(made, recipe=replace(made.recipe, weight_decay=0.0)),
         replace(made, learns_from={"base": "0"}),
+        replace(made, word_exponent=0.5),
         replace(made, phases=2),
         replace(made, restarts=2),
     ]
