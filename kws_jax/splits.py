@@ -109,7 +109,7 @@ def balanced_indices(
     """Draws clips with replacement so that every class present is equally likely.
 
     Within a class a word of n clips is drawn in proportion to n^exponent, and its clips evenly. With exponent 1 that is
-    every clip evenly, the distribution of torch's WeightedRandomSampler with weight 1 / class count; with 0, every word.
+    every clip evenly, the distribution of torch's WeightedRandomSampler with weight 1 / class count; with 0, words.
 
     Args:
         labels: Class of each clip, at least 0.
@@ -121,7 +121,7 @@ def balanced_indices(
     References:
         Mahajan et al.: Exploring the Limits of Weakly Supervised Pretraining, 2018 (square roots of counts).
     """
-    weights = np.ones(len(labels))
+    weights: np.ndarray = np.ones(len(labels))
     if words is not None:
         _, word, counts = np.unique(words, return_inverse=True, return_counts=True)
         weights = counts[word] ** (exponent - 1.0)
