@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Iterable
 
+from experiments.how import how
 from experiments.markdown import count, error, interval, milliseconds, ratio, ratio_interval, table, times
-from experiments.records import Quality, Record
+from experiments.records import Quality, Record, Training
 from experiments.sections import PARTS, grade, verdict
 from experiments.setting import BASE_NAME
 from experiments.summary import (
@@ -52,6 +53,7 @@ def setting_section(name: str, studies: Iterable[Study], link: Callable[[str], s
     setting, runs = row.runs[0].setting, {(run.corpus, run.name): run for _, row in found for run in row.runs}
     commands = "\n".join(dict.fromkeys(run.command for run in runs.values()))
     blocks = [f"### {name}", f"**Question.** {setting['question']}", f"**Expected.** {setting['expectation']}"]
+    blocks.append(f"**How.** {how(setting)}")
     for study, row in found:
         blocks += [f"**Came out.** {conclusion(study, row)}", _qualities(row)]
     blocks += [_costs(*found[0]), _runs(runs.values(), link), f"```sh\n{commands}\n```"]
@@ -111,6 +113,10 @@ def _costs(study: Study, row: Row) -> str:
     return table(["cost", row.name, "base", "times less"][:width], [cells[:width] for cells in rows])
 
 
+def _epochs(done: Training) -> str:
+    return f"{len(done.restarts)} x {done.epochs}" if done.restarts else str(done.epochs)
+
+
 def _runs(runs: Iterable[Record], link: Callable[[str], str]) -> str:
     columns = [
         "run",
@@ -126,7 +132,7 @@ def _runs(runs: Iterable[Record], link: Callable[[str], str]) -> str:
     rows = []
     for run in runs:
         done = run.training
-        cells = [done.framework, str(done.epochs), f"{done.seconds:.0f} s"] if done else ["", "", ""]
+        cells = [done.framework, _epochs(done), f"{done.seconds:.0f} s"] if done else ["", "", ""]
         cells += [count(done.clips_per_second), f"{done.final_loss:.4f}"] if done else ["", ""]
         log = f"[log]({link(run.paths['log'])})" if "log" in run.paths else f"weights of {run.setting['source']}"
         compared = ratio(run.testing.ratio_to_base[0])
