@@ -140,16 +140,23 @@ def _material(
     return corpus, draw
 
 
-def _choice_error(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any]) -> float:
-    """1 - AUROC, in the setting's number format, that initialisations are chosen by; 0 where there is no choice.
+def validation_margins(
+    setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Margins of a deployed model, in the setting's number format, and the indices of the clips they are of.
 
-    On validation speakers; on a random split, which has none, on training clips.
+    Of validation speakers; on a random split, which has none, of the training clips.
     """
+    part = task.split.validation if task.split.validation.size else task.split.training
+    return margins_of(in_format(to_module(config, variables), setting.number_format), task, part), part
+
+
+def _choice_error(setting: Setting, task: Task, config: CrnnConfig, variables: dict[str, Any]) -> float:
+    """1 - AUROC that initialisations are chosen by; 0 where there is no choice."""
     if setting.restarts == 1:
         return 0.0
-    part = task.split.validation if task.split.validation.size else task.split.training
-    model = in_format(to_module(config, variables), setting.number_format)
-    return auroc_error(margins_of(model, task, part), task.labels[part])
+    margins, part = validation_margins(setting, task, config, variables)
+    return auroc_error(margins, task.labels[part])
 
 
 def _write_log(path: Path, attempts: list[Attempt], best: int) -> None:
