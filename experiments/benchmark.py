@@ -64,7 +64,7 @@ class Plan:
 
     models: tuple[tuple[str, CrnnConfig], ...]
     trained: tuple[tuple[str, CrnnConfig], ...] = field(default=(("base", BASE), ("pooled", POOLED_13X)))
-    seconds: float = 8.0
+    seconds: float = 40.0
     batch_size: int = 128
     repeats: int = 200
     training_repeats: int = 15

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from kws_jax.array_types import AttentionWeights, Sequence
+
+Steps = Bool[Array, "batch steps"]
 
 
 def gru_cell(
@@ -43,9 +45,15 @@ class GruLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch steps features"], initial: Float[Array, "batch hidden"]
+        self,
+        inputs: Float[Array, "batch steps features"],
+        initial: Float[Array, "batch hidden"],
+        is_step: Steps | None = None,
     ) -> tuple[Sequence, Float[Array, "batch hidden"]]:
-        """Runs over the steps from the hidden state `initial`; returns every hidden state and the last one."""
+        """Runs over the steps from the hidden state `initial`; returns every hidden state and the last one.
+
+        Where `is_step` is given and false, the hidden state stays as it is.
+        """
         start, gates = _uniform(self.hidden**-0.5), 3 * self.hidden
         input_kernel = self.param("input_kernel", start, (inputs.shape[-1], gates))
         input_bias = self.param("input_bias", start, (gates,))
@@ -53,11 +61,12 @@ class GruLayer(nn.Module):
         hidden_bias = self.param("hidden_bias", start, (gates,))
         projected = jnp.moveaxis(inputs @ input_kernel + input_bias, 1, 0)
 
-        def body(hidden: Array, step: Array) -> tuple[Array, Array]:
-            hidden = gru_cell(hidden, step, hidden_kernel, hidden_bias)
+        def body(hidden: Array, step: tuple[Array, Array | None]) -> tuple[Array, Array]:
+            moved = gru_cell(hidden, step[0], hidden_kernel, hidden_bias)
+            hidden = moved if step[1] is None else jnp.where(step[1][:, None], moved, hidden)
             return hidden, hidden
 
-        last, outputs = jax.lax.scan(body, initial, projected)
+        last, outputs = jax.lax.scan(body, initial, (projected, None if is_step is None else is_step.T))
         return jnp.moveaxis(outputs, 0, 1), last
 
 
@@ -74,13 +83,14 @@ class Gru(nn.Module):
         inputs: Float[Array, "batch steps features"],
         initial: Float[Array, "batch layers hidden"],
         training: bool = False,
+        is_step: Steps | None = None,
     ) -> tuple[Sequence, Float[Array, "batch layers hidden"]]:
         """Runs all layers; returns the top layer's outputs and each layer's last hidden state."""
         last = []
         for index in range(self.layers):
             if index:
                 inputs = nn.Dropout(self.dropout)(inputs, deterministic=not training)
-            inputs, hidden = GruLayer(self.hidden, name=f"layer_{index}")(inputs, initial[:, index])
+            inputs, hidden = GruLayer(self.hidden, name=f"layer_{index}")(inputs, initial[:, index], is_step)
             last.append(hidden)
         return inputs, jnp.stack(last, axis=1)
 
@@ -103,13 +113,23 @@ def attend(outputs: Sequence, energies: AttentionWeights) -> tuple[Float[Array, 
 
 
 def attend_trailing(
-    outputs: Sequence, energies: AttentionWeights, window_length: int
-) -> Float[Array, "batch steps hidden"]:
-    """`attend` at every step over the steps up to it, `window_length` at most: a stream's attention, all at once.
+    outputs: Sequence, energies: AttentionWeights, window_length: int, num_steps: int | None = None
+) -> Float[Array, "batch last hidden"]:
+    """`attend` at each of the last steps over those up to it, `window_length` at most: a stream's attention, at once.
 
-    Costs steps x steps; meant for training on sequences of seconds.
+    Costs num_steps x steps. An energy of -inf leaves a step out of all windows but its own.
+
+    Args:
+        outputs: The GRU's.
+        energies: Of the attention.
+        window_length: Steps.
+        num_steps: How many of the last steps attend; all by default.
     """
-    age = jnp.arange(outputs.shape[1])[:, None] - jnp.arange(outputs.shape[1])
-    in_window = (age >= 0) & (age < window_length)
-    weights = nn.softmax(jnp.where(in_window, energies[:, None, :], -jnp.inf), axis=2)
+    steps = jnp.arange(outputs.shape[1])
+    attending = steps[outputs.shape[1] - (num_steps or outputs.shape[1]) :]
+    age = attending[:, None] - steps
+    is_seen = jnp.isfinite(energies)
+    in_window = (age >= 0) & (age < window_length) & (is_seen[:, None, :] | (age == 0))
+    known = jnp.where(is_seen, energies, 0.0)
+    weights = nn.softmax(jnp.where(in_window, known[:, None, :], -jnp.inf), axis=2)
     return jnp.einsum("bts,bsh->bth", weights, outputs)

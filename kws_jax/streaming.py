@@ -20,6 +20,7 @@ from scipy.special import softmax
 from kws_jax import frontend
 from kws_jax.array_types import LogMel, Params, Waveform
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.layers import attend_trailing
 from kws_jax.model import Crnn, zero_hidden
 from kws_jax.samples import checked_samples
 
@@ -67,15 +68,14 @@ def step(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
 ) -> tuple[StreamState, Float[Array, "batch classes"]]:
     """Takes in one block of config.block_size samples and yields one step's logits, NaN before step 0."""
-    frontend_state, new_frames = frontend.step(config.frontend, state.frontend, samples)
-    state, logits = _take_frames(params, config, state, new_frames, state.frontend.blocks)
-    return state._replace(frontend=frontend_state), logits
+    state, logits = _take_blocks(params, config, state, samples)
+    return state, logits[:, 0]
 
 
 def scan(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
 ) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
-    """`step` over a whole number of blocks, the front end of GROUP blocks at a time.
+    """`step` over a whole number of blocks, GROUP of them at a time: only the GRU has to wait for itself.
 
     Raises:
         ValueError: If the samples are not a whole number of blocks.
@@ -114,13 +114,10 @@ def flush(
     new_frames, num_frames = frontend.flush(config.frontend, state.frontend, tail, jnp.asarray(tail_length))
     frames = jnp.concatenate([state.frames, new_frames], axis=1)
     num_frames += state.frames.shape[1]
-    logits = []
-    for index in range(config.num_steps(frames.shape[1])):
-        first, end = index * config.stride_frames, index * config.stride_frames + config.kernel_frames
-        is_step = (state.frontend.blocks + index >= config.warmup_blocks) & (end <= num_frames)
-        state, step_logits = _advance(params, config, state, frames[:, first:end], is_step)
-        logits.append(step_logits)
-    return jnp.stack(logits, axis=1)
+    index = jnp.arange(config.num_steps(frames.shape[1]))
+    has_begun = state.frontend.blocks[:, None] + index >= config.warmup_blocks
+    is_step = has_begun & (index * config.stride_frames + config.kernel_frames <= num_frames[:, None])
+    return _advance(params, config, state, frames, is_step)[1]
 
 
 def reset(config: CrnnConfig, state: StreamState, mask: Bool[Array, " batch"]) -> StreamState:
@@ -132,36 +129,35 @@ def reset(config: CrnnConfig, state: StreamState, mask: Bool[Array, " batch"]) -
 def _take_blocks(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
 ) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
-    """The steps of one block or more, whose log-mel is computed at once."""
-    batch, num_blocks = samples.shape[0], samples.shape[1] // config.block_size
+    """The steps of one block or more, all at once but for the GRU's."""
+    num_blocks = samples.shape[1] // config.block_size
     heard = state.frontend.blocks
-    frontend_state, frames = frontend.step(config.frontend, state.frontend, samples)
-    by_block = jnp.moveaxis(frames.reshape(batch, num_blocks, config.stride_frames, -1), 1, 0)
-    blocks = (by_block, heard + jnp.arange(num_blocks)[:, None])
-    state, logits = jax.lax.scan(lambda carry, block: _take_frames(params, config, carry, *block), state, blocks)
-    return state._replace(frontend=frontend_state._replace(blocks=heard + num_blocks)), jnp.moveaxis(logits, 0, 1)
-
-
-def _take_frames(
-    params: Params, config: CrnnConfig, state: StreamState, new_frames: LogMel, block: Int[Array, " batch"]
-) -> tuple[StreamState, Float[Array, "batch classes"]]:
-    """What follows the front end in the step of a block, given its number."""
+    frontend_state, new_frames = frontend.step(config.frontend, state.frontend, samples)
     frames = jnp.concatenate([state.frames, new_frames], axis=1)
-    state, logits = _advance(params, config, state, frames[:, : config.kernel_frames], block >= config.warmup_blocks)
-    return state._replace(frames=frames[:, config.stride_frames :]), logits
+    is_step = heard[:, None] + jnp.arange(num_blocks) >= config.warmup_blocks
+    needed = (num_blocks - 1) * config.stride_frames + config.kernel_frames
+    state, logits = _advance(params, config, state, frames[:, :needed], is_step)
+    return state._replace(
+        frontend=frontend_state._replace(blocks=heard + num_blocks),
+        frames=frames[:, num_blocks * config.stride_frames :],
+    ), logits
 
 
 def _advance(
-    params: Params, config: CrnnConfig, state: StreamState, frames: LogMel, is_step: Bool[Array, " batch"]
-) -> tuple[StreamState, Float[Array, "batch classes"]]:
-    """One step of convolution, GRU and attention, where `is_step`; elsewhere the state stays and the logits are NaN."""
-    model = Crnn(config).bind({"params": params})
-    output, energy, hidden = model.recur(model.convolve(frames), state.hidden)
-    outputs = jnp.concatenate([state.outputs[:, 1:], output], axis=1)
-    energies = jnp.concatenate([state.energies[:, 1:], energy], axis=1)
-    logits = model.classify(outputs, energies).logits
-    advanced = state._replace(hidden=hidden, outputs=outputs, energies=energies)
-    return _select(is_step, advanced, state), jnp.where(is_step[:, None], logits, jnp.nan)
+    params: Params, config: CrnnConfig, state: StreamState, frames: LogMel, is_step: Bool[Array, "batch steps"]
+) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
+    """Steps of convolution, GRU and attention, where `is_step`; elsewhere the logits are NaN.
+
+    What is no step comes before a stream's first or after its last, and leaves no trace in the first case: the hidden
+    state stays at its start, and the energy says that there is nothing to attend to.
+    """
+    model, num_steps = Crnn(config).bind({"params": params}), is_step.shape[1]
+    outputs, energies, hidden = model.recur(model.convolve(frames), state.hidden, is_step=is_step)
+    outputs = jnp.concatenate([state.outputs, outputs], axis=1)
+    energies = jnp.concatenate([state.energies, jnp.where(is_step, energies, -jnp.inf)], axis=1)
+    logits = model.classifier(attend_trailing(outputs, energies, config.max_window_length, num_steps))
+    state = state._replace(hidden=hidden, outputs=outputs[:, num_steps:], energies=energies[:, num_steps:])
+    return state, jnp.where(is_step[..., None], logits, jnp.nan)
 
 
 def _select(mask: Bool[Array, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
