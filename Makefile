@@ -19,10 +19,10 @@ demo: $(READY)
 	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/pooled_stream-sheila/flax --out $(OUT)/stream_demo.png
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -n 2 -q -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -95,6 +95,7 @@ def metric_against(study: Study, cost: Cost, label: str) -> Figure:
 def combined(study: Study) -> Figure:
     """Metric over work, with bubbles whose area is the weights' bytes, and the frontier."""
     figure, axes = _frame(study, thop_macs, MACS)
+    axes.set_ylim(*_limits([row.error().estimate for row in study.rows], study))
     best = frontier(study, thop_macs)
     points = {row.name: (row.mean(thop_macs), _metric(row, axes)[0]) for row in study.rows}
     radii = {row.name: _bubble_radius(study, row.mean(weight_bytes)) for row in study.rows}
@@ -176,9 +177,14 @@ def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
 
 
 def _error_limits(study: Study) -> tuple[float, float]:
-    single = [run.testing.auroc_error for run in study.runs]
-    low = min((error for error in single if error > 0), default=1e-6)
-    high = max([*single, *(row.error().high for row in study.rows), *study.tolerated_errors.values(), low])
+    errors = [run.testing.auroc_error for run in study.runs]
+    return _limits([*errors, *(row.error().high for row in study.rows)], study)
+
+
+def _limits(errors: list[float], study: Study) -> tuple[float, float]:
+    """Ends of the metric's axis, with room around these errors and the tolerated ones."""
+    low = min((error for error in errors if error > 0), default=1e-6)
+    high = max([*errors, *study.tolerated_errors.values(), low])
     return BALANCED * low / 2.5, BALANCED * high * 1.6
 
 

@@ -78,6 +78,7 @@ def test_training_steps_of_both_frameworks_learn_the_same(source: str, monkeypat
     assert (trained != VARIABLES["params"]["classifier"]["kernel"]).any()
 
 
+@pytest.mark.slow
 def test_seeds_together_are_the_seeds_in_turn():
     epoch, corpus, states, batches = training_speed._epochs(TOY, 4, 2, 3)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
@@ -88,6 +89,7 @@ def test_seeds_together_are_the_seeds_in_turn():
     assert len(np.unique(np.asarray(together)[:, 0])) == 3, "seeds differ"
 
 
+@pytest.mark.slow
 def test_a_quick_run_leaves_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def here(function, plans, num_workers):
         """In this process, on toys."""

@@ -83,6 +83,7 @@ def test_attention_of_other_keywords_or_of_no_clip_is_an_error(checkpoints, data
         attention_map.main((), data, tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_unit_scores_are_the_mean_over_batches(monkeypatch):
     monkeypatch.setattr(sensitivity, "BATCH_SIZE", 4)
     params = random_variables(TOY)["params"]
@@ -101,6 +102,7 @@ def test_unit_scores_are_the_mean_over_batches(monkeypatch):
         np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=SAME_FRAMEWORK)
 
 
+@pytest.mark.slow
 def test_sensitivity_is_measured_on_validation_speakers_and_drawn(checkpoints, data, tmp_path, monkeypatch):
     monkeypatch.setattr(sensitivity, "BATCHES", 1)
     monkeypatch.setattr(sensitivity, "SHARES", (0.0, 0.5))

@@ -87,6 +87,7 @@ def test_every_step_is_the_stream(name: str):
     np.testing.assert_allclose(known, steps[:, : known.shape[1]], rtol=0, atol=CROSS_FRAMEWORK)
 
 
+@pytest.mark.slow
 def test_a_model_learns_from_sequences():
     recipe = replace(RECIPE, clips_per_sequence=4)
     # Frames 40 ms apart, so that the corpus's clips last a second, longer than the tolerance around their ends.

@@ -80,6 +80,7 @@ def test_weights_that_are_there_are_judged_again_and_not_trained(
     assert after.started > before.started
 
 
+@pytest.mark.slow
 def test_a_failure_is_one_line_and_stops_only_what_needs_it(
     corpus: Path, swept: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):

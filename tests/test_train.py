@@ -137,6 +137,7 @@ def test_training_goes_on_from_given_variables():
     assert np.abs(fresh["conv"]["kernel"] - start["params"]["conv"]["kernel"]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_pruning_ends_as_planned_and_the_rest_learns():
     plan = PruningPlan(conv_channels=2, gru_hidden=5, attention_width=3, interval=7)
     config, variables = train(CONFIG, replace(RECIPE, pruning=plan, average_decay=0.9), CORPUS, _draw, 0)
@@ -145,6 +146,7 @@ def test_pruning_ends_as_planned_and_the_rest_learns():
     assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_training_on_a_grid_sees_the_rounded_weights():
     """On 4 bits, the loss is that of the rounded weights, and what is returned are the weights before rounding."""
     config, recipe = replace(CONFIG, batch_norm=False), replace(PLAIN, scheme="int4")
