@@ -65,6 +65,7 @@ def test_every_setting_and_seed_has_its_record(swept: Path):
     assert not list((swept / "unfinished").glob("*"))
 
 
+@pytest.mark.slow
 def test_weights_that_are_there_are_judged_again_and_not_trained(
     corpus: Path, swept: Path, capsys: pytest.CaptureFixture
 ):

@@ -85,6 +85,7 @@ def test_the_log(trained: dict, log_path: Path):
         assert line["clips_per_second"] == pytest.approx(64 / (line["seconds"] - last["seconds"]))
 
 
+@pytest.mark.slow
 def test_the_seed_decides(trained: dict):
     assert _equal(trained, train(CONFIG, RECIPE, CORPUS, _draw, seed=0)[1])
     first, second = (train(CONFIG, PLAIN, CORPUS, lambda _: np.arange(16), seed)[1] for seed in (0, 1))
