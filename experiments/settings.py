@@ -1,6 +1,7 @@
 """The one table of settings: what is tried, why, and what is expected of it."""
 
 from dataclasses import replace
+from typing import Any
 
 from experiments.architectures import ASSISTANT, COMPACT, FRONTIER, LIGHT, SMALL, TWENTY, TWENTY_LIGHT
 from experiments.recipes import (
@@ -24,7 +25,16 @@ from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 SPEECH_SHARE = 0.3
-PHASES = 4  # 10 ms apart on the lightest front end
+# How the smallest models hear their clips: four phases, 10 ms apart on the lightest front end.
+SMALLEST: dict[str, Any] = {"word_exponent": 0.5, "phases": 4}
+
+
+def _tuned(source: str, recipe: Recipe, question: str, expectation: str, **more: Any) -> Setting:
+    """A row that tunes another's weights for the grid of a recipe, which names the row, and stores them so."""
+    assert recipe.scheme is not None
+    name, number_format = f"{source}_{recipe.scheme}", recipe.scheme
+    return Setting(name, question, expectation, recipe=recipe, source=source, number_format=number_format, **more)
+
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -69,14 +79,12 @@ SETTINGS: tuple[Setting, ...] = (
         source="fair_base",
         teacher="fair_base",
     ),
-    Setting(
-        "pruned_int8",
+    _tuned(
+        "pruned",
+        replace(FAIR, epochs=15, teacher_weight=0.5, **TO_INT8),
         question="Does the pruned model bear 8-bit weights and half-precision scales when trained for them?",
         expectation="as good as before, at a quarter of the bytes",
-        recipe=replace(FAIR, epochs=15, teacher_weight=0.5, **TO_INT8),
-        source="pruned",
         teacher="fair_base",
-        number_format="int8",
     ),
     Setting(
         "pooled_hard",
@@ -130,23 +138,19 @@ SETTINGS: tuple[Setting, ...] = (
         source="pooled_attention",
         number_format="qint8",
     ),
-    Setting(
-        "pooled_attention_int8",
+    _tuned(
+        "pooled_attention",
+        replace(ATTENTIVE, epochs=15, **TO_INT8),
         question="Does training for 8-bit weights, the convolution's too, win that back?",
         expectation="as good as in floating point",
-        recipe=replace(ATTENTIVE, epochs=15, **TO_INT8),
-        source="pooled_attention",
         teacher="fair_base",
-        number_format="int8",
     ),
-    Setting(
-        "pooled_attention_int4",
+    _tuned(
+        "pooled_attention",
+        replace(ATTENTIVE, epochs=40, **TO_INT4),
         question="Can weights have 4 bits?",
         expectation="at some loss, even when trained for them",
-        recipe=replace(ATTENTIVE, epochs=40, **TO_INT4),
-        source="pooled_attention",
         teacher="fair_base",
-        number_format="int4",
     ),
     Setting(
         "pooled_similarity",
@@ -202,13 +206,11 @@ SETTINGS: tuple[Setting, ...] = (
         recipe=MEDIUM,
         headline=True,
     ),
-    Setting(
-        "twenty_int8",
+    _tuned(
+        "twenty",
+        replace(MEDIUM, epochs=20, **TO_INT8),
         question="And with 8 bits a weight, trained for them?",
         expectation="as good as in floating point, at a sixtieth of the base's bytes",
-        recipe=replace(MEDIUM, epochs=20, **TO_INT8),
-        source="twenty",
-        number_format="int8",
         headline=True,
     ),
     Setting(
@@ -227,13 +229,11 @@ SETTINGS: tuple[Setting, ...] = (
         recipe=MEDIUM_LIGHT,
         headline=True,
     ),
-    Setting(
-        "twenty_light_int8",
+    _tuned(
+        "twenty_light",
+        replace(MEDIUM_LIGHT, epochs=20, **TO_INT8),
         question="And with 8 bits a weight?",
         expectation="as good as in floating point, twice as fast as the base from samples to probability",
-        recipe=replace(MEDIUM_LIGHT, epochs=20, **TO_INT8),
-        source="twenty_light",
-        number_format="int8",
         headline=True,
     ),
     Setting(
@@ -244,13 +244,11 @@ SETTINGS: tuple[Setting, ...] = (
         recipe=LONG,
         headline=True,
     ),
-    Setting(
-        "light_int8",
+    _tuned(
+        "light",
+        replace(LONG, epochs=30, **TO_INT8),
         question="What do 8-bit weights cost the light model when it is trained for them?",
         expectation="nothing",
-        recipe=replace(LONG, epochs=30, **TO_INT8),
-        source="light",
-        number_format="int8",
         headline=True,
     ),
     Setting(
@@ -259,20 +257,16 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="about 500, if it may look twelve times at a clip",
         model=COMPACT,
         recipe=LONG,
-        word_exponent=0.5,
-        phases=PHASES,
+        **SMALLEST,
         restarts=4,
         headline=True,
     ),
-    Setting(
-        "compact_int5",
+    _tuned(
+        "compact",
+        replace(LONG, epochs=150, **TO_INT5),
         question="And with 5 bits a weight?",
         expectation="800 times fewer bytes than the base, at less than its error",
-        recipe=replace(LONG, epochs=150, **TO_INT5),
-        source="compact",
-        number_format="int5",
-        word_exponent=0.5,
-        phases=PHASES,
+        **SMALLEST,
         restarts=3,
         headline=True,
     ),
@@ -282,20 +276,16 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="a three-hundredth: six looks at a clip, the best of six initialisations",
         model=FRONTIER,
         recipe=LONG,
-        word_exponent=0.5,
-        phases=PHASES,
+        **SMALLEST,
         restarts=6,
         headline=True,
     ),
-    Setting(
-        "frontier_int5",
+    _tuned(
+        "frontier",
+        replace(LONG, epochs=150, **TO_INT5),
         question="And with 5 bits a weight?",
         expectation="300 times less work and 800 times fewer bytes than the base, at no more than its error",
-        recipe=replace(LONG, epochs=150, **TO_INT5),
-        source="frontier",
-        number_format="int5",
-        word_exponent=0.5,
-        phases=PHASES,
+        **SMALLEST,
         restarts=3,
         headline=True,
     ),
