@@ -95,7 +95,9 @@ def metric_against(study: Study, cost: Cost, label: str) -> Figure:
 def combined(study: Study) -> Figure:
     """Metric over work, with bubbles whose area is the weights' bytes, and the frontier."""
     figure, axes = _frame(study, thop_macs, MACS)
-    axes.set_ylim(*_limits([row.error().estimate for row in study.rows], study))
+    low, high = _limits([row.error().estimate for row in study.rows], study)
+    room = (high / low) ** 0.08  # of the height: what the largest bubble needs on each side
+    axes.set_ylim(low / room, high * room)
     best = frontier(study, thop_macs)
     points = {row.name: (row.mean(thop_macs), _metric(row, axes)[0]) for row in study.rows}
     radii = {row.name: _bubble_radius(study, row.mean(weight_bytes)) for row in study.rows}
@@ -137,7 +139,7 @@ def training_curves(study: Study, results: Path) -> Figure:
     handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], label=word) for i, word in enumerate(study.keywords)]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.supylabel("training loss (each setting's own)", fontsize=9)
-    figure.suptitle(f"Training over epochs: {study.title}", fontsize=10)
+    figure.suptitle(f"Training over epochs\n{study.title}", fontsize=10)
     return figure
 
 
