@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from kws_jax.array_types import AttentionWeights, Key, Logits, LogMel, Params, Sequence, Waveform
 from kws_jax.config import CrnnConfig
 from kws_jax.frontend import log_mel
-from kws_jax.layers import AttentionEnergy, Gru, Steps, attend, attend_trailing
+from kws_jax.layers import AttentionEnergy, Convolution, Gru, Steps, attend, attend_trailing
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -43,9 +43,7 @@ class Crnn(nn.Module):
         """Names the parts; they are the top level of the parameters."""
         config = self.config
         (kernel_mels, kernel_time), (stride_mels, stride_time) = config.kernel_size, config.stride
-        self.conv = nn.Conv(
-            config.conv_channels, (kernel_time, kernel_mels), (stride_time, stride_mels), padding="VALID"
-        )
+        self.conv = Convolution(config.conv_channels, (kernel_time, kernel_mels), (stride_time, stride_mels))
         if config.batch_norm:
             self.batch_norm = nn.BatchNorm(momentum=0.9, epsilon=BATCH_NORM_EPSILON)
         self.gru = Gru(config.gru_hidden, config.gru_layers, config.gru_dropout)
@@ -58,7 +56,7 @@ class Crnn(nn.Module):
         batch, frames, mels = log_mel.shape
         pooled = log_mel[:, : frames // pool_time * pool_time, : mels // pool_mels * pool_mels]
         pooled = pooled.reshape(batch, frames // pool_time, pool_time, mels // pool_mels, pool_mels).mean((2, 4))
-        maps = self.conv(pooled[..., None])
+        maps = self.conv(pooled)
         if self.config.batch_norm:
             maps = self.batch_norm(maps, use_running_average=not training)
         if self.config.relu:
