@@ -12,14 +12,14 @@ GENTLE = Augmentation(max_masked_mels=4, max_masked_frames=8)
 MIDDLE = Augmentation(max_shift=5, max_masked_mels=6, max_masked_frames=12)
 UNMASKED = Augmentation(max_shift=2, max_masked_mels=0, max_masked_frames=0)
 
-FAIR = Recipe(epochs=60, peak_learning_rate=2e-3)
+FAIR = Recipe(epochs=300, peak_learning_rate=2e-3)
 TAUGHT = Recipe(teacher_weight=0.5)
 ATTENTIVE = replace(TAUGHT, attention_weight=1.0)
 BRIEF = Recipe(epochs=100, peak_learning_rate=8e-3, augmentation=GENTLE)
-MEDIUM = Recipe(epochs=100, peak_learning_rate=2e-2, weight_decay=3e-3)
-MEDIUM_TAUGHT = replace(MEDIUM, teacher_weight=0.5, attention_weight=1.0)
-MEDIUM_LIGHT = replace(MEDIUM, augmentation=MIDDLE)
-LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3, augmentation=UNMASKED)
+LONG = Recipe(epochs=300, peak_learning_rate=2e-2, weight_decay=3e-3)
+LONG_TAUGHT = replace(LONG, teacher_weight=0.5, attention_weight=1.0)
+LONG_MIDDLE = replace(LONG, augmentation=MIDDLE)
+LONG_UNMASKED = replace(LONG, augmentation=UNMASKED)
 # Of trained models, to their grid: eight bits need little, five and four move far, and the average of the steps lies
 # between the points that rounding jumps to and fro.
 TO_INT8: dict[str, Any] = {"scheme": "int8", "peak_learning_rate": 3e-4, "weight_decay": 0.0, "average_decay": 0.998}

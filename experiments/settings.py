@@ -9,9 +9,9 @@ from experiments.recipes import (
     BRIEF,
     FAIR,
     LONG,
-    MEDIUM,
-    MEDIUM_LIGHT,
-    MEDIUM_TAUGHT,
+    LONG_MIDDLE,
+    LONG_TAUGHT,
+    LONG_UNMASKED,
     TAUGHT,
     TO_INT4,
     TO_INT5,
@@ -25,8 +25,9 @@ from kws_jax.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 SPEECH_SHARE = 0.3
+WORD_EXPONENT = 0.5  # seldom words are drawn more often than their clips would be
 # How the smallest models hear their clips: four phases, 10 ms apart on the lightest front end.
-SMALLEST: dict[str, Any] = {"word_exponent": 0.5, "phases": 4}
+SMALLEST: dict[str, Any] = {"word_exponent": WORD_EXPONENT, "phases": 4}
 
 
 def _tuned(source: str, recipe: Recipe, question: str, expectation: str, **more: Any) -> Setting:
@@ -63,6 +64,7 @@ SETTINGS: tuple[Setting, ...] = (
         question="How good is the homework's model under the students' training?",
         expectation="ten times better than under the seminar's: the strict bar that students have to hold against",
         recipe=FAIR,
+        word_exponent=WORD_EXPONENT,
         headline=True,
     ),
     Setting(
@@ -78,12 +80,14 @@ SETTINGS: tuple[Setting, ...] = (
         ),
         source="fair_base",
         teacher="fair_base",
+        word_exponent=WORD_EXPONENT,
     ),
     _tuned(
         "pruned",
         replace(FAIR, epochs=15, teacher_weight=0.5, **TO_INT8),
         question="Does the pruned model bear 8-bit weights and half-precision scales when trained for them?",
         expectation="as good as before, at a quarter of the bytes",
+        word_exponent=WORD_EXPONENT,
         teacher="fair_base",
     ),
     Setting(
@@ -203,14 +207,16 @@ SETTINGS: tuple[Setting, ...] = (
         question="How near to the fair base is a model of a twentieth of its work that sees all mels at once?",
         expectation="at twice its error",
         model=TWENTY,
-        recipe=MEDIUM,
+        recipe=LONG,
+        word_exponent=WORD_EXPONENT,
         headline=True,
     ),
     _tuned(
         "twenty",
-        replace(MEDIUM, epochs=20, **TO_INT8),
+        replace(LONG, epochs=20, **TO_INT8),
         question="And with 8 bits a weight, trained for them?",
         expectation="as good as in floating point, at a sixtieth of the base's bytes",
+        word_exponent=WORD_EXPONENT,
         headline=True,
     ),
     Setting(
@@ -218,7 +224,8 @@ SETTINGS: tuple[Setting, ...] = (
         question="Is the fair base a teacher for a model of a twentieth of its work?",
         expectation="yes, by its attention more than by its dark knowledge",
         model=TWENTY,
-        recipe=MEDIUM_TAUGHT,
+        recipe=LONG_TAUGHT,
+        word_exponent=WORD_EXPONENT,
         teacher="fair_base",
     ),
     Setting(
@@ -226,14 +233,16 @@ SETTINGS: tuple[Setting, ...] = (
         question="Does the same model need a frame every 10 ms?",
         expectation="no: every 20 ms will do, and the front end costs a third",
         model=TWENTY_LIGHT,
-        recipe=MEDIUM_LIGHT,
+        recipe=LONG_MIDDLE,
+        word_exponent=WORD_EXPONENT,
         headline=True,
     ),
     _tuned(
         "twenty_light",
-        replace(MEDIUM_LIGHT, epochs=20, **TO_INT8),
+        replace(LONG_MIDDLE, epochs=20, **TO_INT8),
         question="And with 8 bits a weight?",
         expectation="as good as in floating point, twice as fast as the base from samples to probability",
+        word_exponent=WORD_EXPONENT,
         headline=True,
     ),
     Setting(
@@ -241,12 +250,12 @@ SETTINGS: tuple[Setting, ...] = (
         question="How much of the front end's work does the task need?",
         expectation="a seventh: 25 frames a second, 16 ms each, of 10 mels",
         model=LIGHT,
-        recipe=LONG,
+        recipe=LONG_UNMASKED,
         headline=True,
     ),
     _tuned(
         "light",
-        replace(LONG, epochs=30, **TO_INT8),
+        replace(LONG_UNMASKED, epochs=30, **TO_INT8),
         question="What do 8-bit weights cost the light model when it is trained for them?",
         expectation="nothing",
         headline=True,
@@ -256,14 +265,14 @@ SETTINGS: tuple[Setting, ...] = (
         question="How few weights does a model need that is better than the base?",
         expectation="about 500, if it may look twelve times at a clip",
         model=COMPACT,
-        recipe=LONG,
+        recipe=LONG_UNMASKED,
         **SMALLEST,
         restarts=4,
         headline=True,
     ),
     _tuned(
         "compact",
-        replace(LONG, epochs=150, **TO_INT5),
+        replace(LONG_UNMASKED, epochs=150, **TO_INT5),
         question="And with 5 bits a weight?",
         expectation="800 times fewer bytes than the base, at less than its error",
         **SMALLEST,
@@ -275,14 +284,14 @@ SETTINGS: tuple[Setting, ...] = (
         question="How little work does a model need that is no worse than the base?",
         expectation="a three-hundredth: six looks at a clip, the best of six initialisations",
         model=FRONTIER,
-        recipe=LONG,
+        recipe=LONG_UNMASKED,
         **SMALLEST,
         restarts=6,
         headline=True,
     ),
     _tuned(
         "frontier",
-        replace(LONG, epochs=150, **TO_INT5),
+        replace(LONG_UNMASKED, epochs=150, **TO_INT5),
         question="And with 5 bits a weight?",
         expectation="300 times less work and 800 times fewer bytes than the base, at no more than its error",
         **SMALLEST,
