@@ -6,7 +6,7 @@ again, delete the checkpoint too.
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,15 @@ def has_origin(folder: Path, expected: Origin) -> bool:
         return _is_same(json.loads((folder / FILE).read_text()), expected)
     except (OSError, ValueError):
         return False
+
+
+def is_of(recorded: dict[str, Any], setting: Setting) -> bool:
+    """Whether a record's setting is still the table's, but for the words about it; its model is as deployed."""
+    words = {name: said for name, said in recorded.items() if name in ("question", "expectation", "headline")}
+    expected = replace(setting, model=replace(setting.model, batch_norm=False), **words)
+    if setting.source:  # whose model it is, and perhaps pruned
+        recorded = recorded | {"model": json.loads(json.dumps(asdict(expected.model)))}
+    return _is_same(recorded, expected)
 
 
 def _is_same(stored: Any, value: Any) -> bool:

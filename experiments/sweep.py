@@ -9,8 +9,9 @@ from statistics import mean
 
 from tqdm import tqdm
 
+from experiments.origin import is_of
 from experiments.pipeline import run_setting
-from experiments.records import Record, run_name
+from experiments.records import Record, read_record, run_name
 from experiments.setting import Setting
 from experiments.task import Source, make_task
 from experiments.workers import Outcome, run_jobs
@@ -154,6 +155,10 @@ def sweep(place: Place, needs: Mapping[Job, tuple[Job, ...]], num_workers: int) 
     """
     todo = [job for job in needs if not place.path("records", job, ".json").exists()]
     print(f"{len(needs) - len(todo)} of {len(needs)} runs have their record")
+    if old := [str(job) for job in needs if job not in todo and not _is_current(place, job)]:
+        print(
+            f"{len(old)} of these are of settings that have changed since; delete them to run again: {', '.join(old)}"
+        )
     if not todo:
         return
     needs_todo = {job: tuple(need for need in needs[job] if need in todo) for job in todo}
@@ -171,6 +176,10 @@ def sweep(place: Place, needs: Mapping[Job, tuple[Job, ...]], num_workers: int) 
         raise UserError(
             f"{progress.failed} of {len(todo)} runs have no record: see above; the same command tries again"
         )
+
+
+def _is_current(place: Place, job: Job) -> bool:
+    return is_of(read_record(place.path("records", job, ".json")).setting, job.setting)
 
 
 def _duration(seconds: float) -> str:

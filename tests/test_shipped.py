@@ -14,7 +14,10 @@ from tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, SCORES
 from conversion.files import to_module
 from conversion.parity import compare
 from experiments.judging import in_format, margins_of
-from experiments.records import read_record
+from experiments.origin import is_of
+from experiments.records import read_record, read_records
+from experiments.run import resolved
+from experiments.settings import BY_NAME
 from experiments.task import find_source, make_task
 from kws_jax import checkpoint, streaming
 from kws_jax.data import load_corpus, to_float
@@ -52,6 +55,12 @@ def clips(real_data: Path) -> np.ndarray:
 def track(clips: np.ndarray) -> np.ndarray:
     """Twenty clips end to end, and a bit of another."""
     return clips[:21].ravel()[: 20 * 16_000 + 77]
+
+
+def test_records_are_of_the_settings_as_they_stand():
+    for record in read_records(ROOT / "results" / "records"):
+        setting = resolved(BY_NAME[record.setting["name"]], synthetic=record.corpus == "synthetic", quick=False)
+        assert is_of(record.setting, setting), record.name
 
 
 @pytest.mark.parametrize("name", ["base", "pooled_stream"])

@@ -65,6 +65,18 @@ def test_every_setting_and_seed_has_its_record(swept: Path):
     assert not list((swept / "unfinished").glob("*"))
 
 
+def test_records_of_settings_that_have_changed_since_are_named(
+    corpus: Path, swept: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    command(corpus, swept, "base_fp16")
+    assert "changed" not in capsys.readouterr().out
+    monkeypatch.setitem(BY_NAME, "base", replace(BY_NAME["base"], word_exponent=0.5))
+    command(corpus, swept, "base_fp16", seeds=(1,))
+    assert "1 of these are of settings that have changed since; delete them to run again: base up seed 1" in (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.slow
 def test_weights_that_are_there_are_judged_again_and_not_trained(
     corpus: Path, swept: Path, capsys: pytest.CaptureFixture
