@@ -227,6 +227,16 @@ SETTINGS: tuple[Setting, ...] = (
         recipe=LONG_TAUGHT,
         word_exponent=WORD_EXPONENT,
         teacher="fair_base",
+        headline=True,
+    ),
+    _tuned(
+        "twenty_attention",
+        replace(LONG_TAUGHT, epochs=20, **TO_INT8),
+        question="And with 8 bits a weight?",
+        expectation="as good as in floating point",
+        word_exponent=WORD_EXPONENT,
+        teacher="fair_base",
+        headline=True,
     ),
     Setting(
         "twenty_light",
