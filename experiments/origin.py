@@ -96,12 +96,13 @@ def has_origin(folder: Path, expected: Origin) -> bool:
 
 
 def is_of(recorded: dict[str, Any], setting: Setting) -> bool:
-    """Whether a record's setting is still the table's, but for the words about it; its model is as deployed."""
-    words = {name: said for name, said in recorded.items() if name in ("question", "expectation", "headline")}
-    expected = replace(setting, model=replace(setting.model, batch_norm=False), **words)
-    if setting.source:  # whose model it is, and perhaps pruned
-        recorded = recorded | {"model": json.loads(json.dumps(asdict(expected.model)))}
-    return _is_same(recorded, expected)
+    """Whether a record's setting is still the table's, but for the words about it and for what deploying changes."""
+    expected = replace(setting, model=replace(setting.model, batch_norm=False))
+    now = json.loads(json.dumps(asdict(expected)))
+    # Batch normalisation is folded away; and the model of a source is the source's, or what pruning left of it.
+    model = now["model"] if setting.source else recorded["model"] | {"batch_norm": False}
+    words = {name: now[name] for name in ("question", "expectation", "headline")}
+    return _is_same(recorded | words | {"model": model}, expected)
 
 
 def _is_same(stored: Any, value: Any) -> bool:
