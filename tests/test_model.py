@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import torch
+from flax import linen as nn
 from models import CONFIGS, DEPLOYED_STUDENT, TOY, noise, random_variables
 from tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK, TRAINING
 
@@ -15,6 +16,7 @@ from conversion.configs import to_task_config
 from conversion.files import from_module, to_module
 from conversion.parity import compare
 from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.layers import Convolution
 from kws_jax.losses import cross_entropy
 from kws_jax.model import Crnn, fold_batch_norm, init_variables
 from torch_ref.model import CRNN
@@ -64,6 +66,17 @@ def _loop_model(variables: dict, config: CrnnConfig, log_mel: np.ndarray) -> np.
     shares = np.exp(np.array(energies) - max(energies))
     context = sum(w * h for w, h in zip(shares / shares.sum(), sequence, strict=True))
     return context @ params["classifier"]["kernel"] + params["classifier"]["bias"]
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1)), ((12, 2), (5, 2))])
+def test_the_convolution_is_flax_own_with_its_parameters(kernel_size: tuple[int, int], stride: tuple[int, int]):
+    maps = jax.random.normal(jax.random.key(0), (2, 12, 7))
+    ours, flax = Convolution(5, kernel_size, stride), nn.Conv(5, kernel_size, stride, padding="VALID")
+    variables = ours.init(jax.random.key(1), maps)
+    jax.tree.map(np.testing.assert_array_equal, variables, flax.init(jax.random.key(1), maps[..., None]))
+    variables["params"]["bias"] = jnp.arange(5.0)
+    np.testing.assert_allclose(ours.apply(variables, maps), flax.apply(variables, maps[..., None]), atol=SAME_FRAMEWORK)
+    assert ours.apply(variables, maps[:, : kernel_size[0] - 1]).shape[1] == 0, "too short for a step"
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
