@@ -17,6 +17,8 @@ FRONTEND_FIELDS = {
     "window_length": "n_fft",
     "hop_length": "hop_length",
     "num_mels": "n_mels",
+    "f_min": "f_min",
+    "f_max": "f_max",
 }
 MODEL_FIELDS = {
     "pool": "pool",

@@ -34,6 +34,9 @@ def _architecture(model: dict[str, Any]) -> str:
     frontend, pool = model["frontend"], model["pool"]
     window, hop = (1e3 * frontend[name] / frontend["sample_rate"] for name in ("window_length", "hop_length"))
     mels = f"{frontend['num_mels']} mels of {window:g} ms every {hop:g} ms"
+    f_min, f_max, top = frontend.get("f_min", 0), frontend.get("f_max"), frontend["sample_rate"] / 2
+    if (f_min, f_max or top) != (0, top):
+        mels += f" from {f_min:g} to {f_max or top:g} Hz"
     pooled = f", pooled {pool[0]} x {pool[1]}" if pool != [1, 1] else ""
     sizes = "kernel {} x {}, stride {} x {}".format(*model["kernel_size"], *model["stride"])
     layers = f"{model['gru_layers']} GRU layer{'s' if model['gru_layers'] > 1 else ''} of {model['gru_hidden']}"

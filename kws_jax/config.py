@@ -19,18 +19,23 @@ class FrontendConfig:
     Attributes:
         window_length: Length of the Hann window and of the Fourier transform, in samples; even.
         hop_length: Distance between frames, in samples; beyond `window_length`, what lies between frames is not heard.
-        num_mels: Number of triangular HTK mel bands between 0 Hz and half the sample rate.
+        num_mels: Number of triangular HTK mel bands between `f_min` and `f_max`.
+        f_min: Where the lowest band begins, in Hz.
+        f_max: Where the highest band ends, in Hz; half the sample rate by default.
         floor: Mel power is clamped to [floor, ceiling] before the natural logarithm.
         ceiling: See `floor`.
 
     Raises:
-        UserError: If the window is odd, or a size is less than one sample or band.
+        UserError: If the window is odd, a size is less than one sample or band, or the bands have no room below half
+            the sample rate.
     """
 
     sample_rate: int = SAMPLE_RATE
     window_length: int = 400
     hop_length: int = 160
     num_mels: int = 40
+    f_min: float = 0.0
+    f_max: float | None = None
     floor: float = 1e-9
     ceiling: float = 1e9
 
@@ -40,6 +45,16 @@ class FrontendConfig:
                 f"window_length {self.window_length} must be even, and it, hop_length {self.hop_length} and "
                 f"num_mels {self.num_mels} must be 1 or more"
             )
+        if not 0 <= self.f_min < self.top_frequency <= self.sample_rate / 2:
+            raise UserError(
+                f"mel bands from {self.f_min:g} to {self.top_frequency:g} Hz: f_min and f_max must ascend from 0 to at "
+                f"most {self.sample_rate / 2:g}"
+            )
+
+    @property
+    def top_frequency(self) -> float:
+        """Where the highest mel band ends, in Hz."""
+        return self.sample_rate / 2 if self.f_max is None else self.f_max
 
     @property
     def num_bins(self) -> int:

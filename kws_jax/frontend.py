@@ -24,8 +24,8 @@ def mel_filterbank(config: FrontendConfig) -> np.ndarray:
     References:
         Young et al.: The HTK Book, 2006, section 5.4.
     """
-    top = 2595.0 * np.log10(1.0 + config.sample_rate / 2 / 700.0)
-    corners = 700.0 * (10.0 ** (np.linspace(0.0, top, config.num_mels + 2) / 2595.0) - 1.0)
+    bottom, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (config.f_min, config.top_frequency))
+    corners = 700.0 * (10.0 ** (np.linspace(bottom, top, config.num_mels + 2) / 2595.0) - 1.0)
     bins = np.linspace(0.0, config.sample_rate / 2, config.num_bins)[:, None]
     rising = (bins - corners[:-2]) / np.diff(corners)[:-1]
     falling = (corners[2:] - bins) / np.diff(corners)[1:]

@@ -25,7 +25,7 @@ TOY = CrnnConfig(
 )
 # Its hop is longer than its window: most samples are never looked at.
 LIGHT = CrnnConfig(
-    frontend=FrontendConfig(window_length=256, hop_length=640, num_mels=16),
+    frontend=FrontendConfig(window_length=256, hop_length=640, num_mels=16, f_min=150.0, f_max=5000.0),
     pool=(2, 1),
     kernel_size=(8, 8),
     stride=(1, 4),

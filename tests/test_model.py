@@ -208,6 +208,12 @@ def test_impossible_front_ends_are_errors(change: dict):
         FrontendConfig(**change)
 
 
+@pytest.mark.parametrize("change", [{"f_min": -1.0}, {"f_min": 5000.0, "f_max": 4000.0}, {"f_max": 8001.0}])
+def test_mel_bands_beyond_what_is_sampled_are_errors(change: dict):
+    with pytest.raises(ValueError, match="f_min and f_max must ascend from 0 to at most 8000"):
+        FrontendConfig(**change)
+
+
 def test_timing_of_the_base():
     assert (BASE.block_size, BASE.receptive_field, BASE.num_steps(101)) == (1280, 3440, 11)
     assert (BASE.step_end(0), BASE.warmup_blocks, BASE.algorithmic_latency) == (3240, 2, 600)

@@ -144,8 +144,9 @@ def numpy_mel_power(waveform: np.ndarray, config: TaskConfig) -> np.ndarray:
     starts = range(0, len(padded) - config.n_fft + 1, config.hop_length)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.n_fft) / config.n_fft)
     power = np.abs(np.fft.rfft([padded[s : s + config.n_fft] * window for s in starts])) ** 2
-    top_mel = 2595 * np.log10(1 + config.sample_rate / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top_mel, config.n_mels + 2) / 2595) - 1)
+    top = config.sample_rate / 2 if config.f_max is None else config.f_max
+    bottom_mel, top_mel = 2595 * np.log10(1 + np.array([config.f_min, top]) / 700)
+    edges = 700 * (10 ** (np.linspace(bottom_mel, top_mel, config.n_mels + 2) / 2595) - 1)
     bins = np.linspace(0, config.sample_rate / 2, half + 1)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
@@ -153,7 +154,12 @@ def numpy_mel_power(waveform: np.ndarray, config: TaskConfig) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "config", [TaskConfig(), *(TaskConfig(n_fft=n, hop_length=320, n_mels=20) for n in (512, 256))]
+    "config",
+    [
+        TaskConfig(),
+        TaskConfig(n_mels=20, f_min=100.0, f_max=5500.0),
+        *(TaskConfig(n_fft=n, hop_length=320, n_mels=20) for n in (512, 256)),
+    ],
 )
 def test_front_end_equals_the_definition(config: TaskConfig) -> None:
     waveform = torch.rand(2, 16_000, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -22,7 +22,9 @@ class TaskConfig:
         sample_rate: In Hz.
         n_fft: Length of the Fourier transform and of its Hann window, in samples.
         hop_length: Distance between frames, in samples.
-        n_mels: Number of HTK mel bands between 0 Hz and half the sample rate.
+        n_mels: Number of HTK mel bands between f_min and f_max.
+        f_min: Where the lowest band begins, in Hz.
+        f_max: Where the highest band ends, in Hz; half the sample rate by default.
         pool: Average pooling of the log-mel before the convolution; what does not fill a cell is dropped.
         cnn_out_channels: Output channels of the one convolution.
         kernel_size: Of the convolution, in pooled mels and pooled frames.
@@ -40,6 +42,8 @@ class TaskConfig:
     n_fft: int = 400
     hop_length: int = 160
     n_mels: int = 40
+    f_min: float = 0.0
+    f_max: float | None = None
     pool: tuple[int, int] = (1, 1)
     cnn_out_channels: int = 8
     kernel_size: tuple[int, int] = (5, 20)

@@ -29,6 +29,8 @@ class MelPower(nn.Module):
             win_length=config.n_fft,
             hop_length=config.hop_length,
             n_mels=config.n_mels,
+            f_min=config.f_min,
+            f_max=config.f_max,
             center=center,
         )
 
