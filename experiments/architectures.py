@@ -33,7 +33,7 @@ TWENTY = replace(
 TWENTY_LIGHT = replace(TWENTY, frontend=FrontendConfig(window_length=256, hop_length=320, num_mels=20), pool=(2, 2))
 FRONTIER = replace(
     LIGHT,
-    frontend=replace(LIGHT_FRONTEND, num_mels=8),
+    frontend=replace(LIGHT_FRONTEND, num_mels=8, f_min=150.0, f_max=5000.0),
     conv_channels=7,
     kernel_size=(8, 4),
     stride=(1, 4),
