@@ -22,7 +22,7 @@ LIGHT = CrnnConfig(
 )
 TWENTY = replace(
     LIGHT,
-    frontend=FrontendConfig(),
+    frontend=FrontendConfig(f_min=80.0, f_max=6000.0),
     pool=(4, 4),
     conv_channels=22,
     stride=(1, 2),
@@ -30,7 +30,9 @@ TWENTY = replace(
     attention_width=8,
     max_window_length=11,
 )
-TWENTY_LIGHT = replace(TWENTY, frontend=FrontendConfig(window_length=256, hop_length=320, num_mels=20), pool=(2, 2))
+TWENTY_LIGHT = replace(
+    TWENTY, frontend=replace(TWENTY.frontend, window_length=256, hop_length=320, num_mels=20), pool=(2, 2)
+)
 FRONTIER = replace(
     LIGHT,
     frontend=replace(LIGHT_FRONTEND, num_mels=8, f_min=150.0, f_max=5000.0),

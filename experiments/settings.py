@@ -18,7 +18,7 @@ from experiments.recipes import (
     TO_INT8,
 )
 from experiments.setting import BASE_NAME, Setting
-from kws_jax.config import POOLED_13X
+from kws_jax.config import BASE, POOLED_13X
 from kws_jax.errors import UserError
 from kws_jax.pruning import PruningPlan
 from kws_jax.recipe import Recipe
@@ -223,7 +223,7 @@ SETTINGS: tuple[Setting, ...] = (
         "twenty_attention",
         question="Is the fair base a teacher for a model of a twentieth of its work?",
         expectation="yes, by its attention more than by its dark knowledge",
-        model=TWENTY,
+        model=replace(TWENTY, frontend=BASE.frontend),  # it has to hear what its teacher hears
         recipe=LONG_TAUGHT,
         word_exponent=WORD_EXPONENT,
         teacher="fair_base",
