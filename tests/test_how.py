@@ -33,9 +33,9 @@ def test_every_setting_says_what_made_it(setting: Setting):
 
 def test_in_full():
     assert said(BY_NAME["frontier"]) == (
-        "8 mels of 16 ms every 40 ms from 150 to 5000 Hz; 7 channels (mels x frames: kernel 8 x 4, stride 1 x 4); 1 GRU "
-        "layer of 5; attention width 4. From scratch, 300 epochs of batches of 128, AdamW, one cycle up to 0.02, hard labels, "
-        "clips framed at 4 positions in a hop, words drawn by their clips to the power 0.5. Kept: of 6 "
+        "8 mels of 16 ms every 40 ms from 150 to 5000 Hz; 7 channels (mels x frames: kernel 8 x 4, stride 1 x 4); "
+        "1 GRU layer of 5; attention width 4. From scratch, 300 epochs of batches of 128, AdamW, one cycle up to 0.02, "
+        "hard labels, clips framed at 4 positions in a hop, words drawn by their clips to the power 0.5. Kept: of 6 "
         "initialisations, the best on validation speakers."
     )
     assert "10% and 60%" in said(BY_NAME["pruned"])
