@@ -30,9 +30,7 @@ TWENTY = replace(
     attention_width=8,
     max_window_length=11,
 )
-TWENTY_LIGHT = replace(
-    TWENTY, frontend=replace(TWENTY.frontend, window_length=256, hop_length=320, num_mels=20), pool=(2, 2)
-)
+TWENTY_LIGHT = replace(TWENTY, frontend=replace(TWENTY.frontend, window_length=512, hop_length=320), pool=(4, 2))
 FRONTIER = replace(
     LIGHT,
     frontend=replace(LIGHT_FRONTEND, num_mels=8, f_min=150.0, f_max=5000.0),

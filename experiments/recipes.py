@@ -8,7 +8,7 @@ from kws_jax.recipe import Recipe
 
 # Wide masks keep large models from learning by heart; small ones have no capacity to lose to them.
 GENTLE = Augmentation(max_masked_mels=4, max_masked_frames=8)
-# The same on lighter front ends: frames of 20 ms and half the mels; frames of 40 ms.
+# The same on lighter front ends: frames of 20 ms; frames of 40 ms.
 MIDDLE = Augmentation(max_shift=5, max_masked_mels=6, max_masked_frames=12)
 UNMASKED = Augmentation(max_shift=2, max_masked_mels=0, max_masked_frames=0)
 

@@ -241,7 +241,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "twenty_light",
         question="Does the same model need a frame every 10 ms?",
-        expectation="no: every 20 ms will do, and the front end costs a third",
+        expectation="no: every 20 ms will do, in windows of 32 ms, and the front end does two thirds of the work",
         model=TWENTY_LIGHT,
         recipe=LONG_MIDDLE,
         word_exponent=WORD_EXPONENT,
