@@ -81,8 +81,10 @@ def goals_section(study: Study) -> str:
     over = f"{len(study.keywords)} keyword{'s' if len(study.keywords) > 1 else ''}"
     rules = "; ".join(f"{bar.name} bar: au_fa_fr over that of `{bar.setting}` {bar.rule}" for bar in BARS)
     text = (
-        f"Over {over} ({', '.join(study.keywords)}), on test speakers. {rules[0].upper()}{rules[1:]}. A goal counts "
-        f"as met only over at least {MIN_KEYWORDS} keywords and {MIN_SEEDS} seeds. Of the settings that go far enough, "
+        f"Over {over} ({', '.join(study.keywords)}), on test speakers. {rules[0].upper()}{rules[1:]}. A ratio is of "
+        "errors averaged over keywords and seeds; the mean of each keyword's own ratio, which one easy keyword can "
+        "carry far, stands beside it in REPORT.md's tables of errors. A goal counts as met only over at least "
+        f"{MIN_KEYWORDS} keywords and {MIN_SEEDS} seeds. Of the settings that go far enough, "
         "validation speakers choose the one of the lowest error, and test speakers judge it. Last comes the setting "
         "that goes farthest of those that keep the bar, interval included, on validation speakers, with its ratio on "
         f"test speakers. The clock is the benchmark's, one stream in the runtime {RUNTIME}."
