@@ -1,6 +1,6 @@
 """Converts checkpoints between PyTorch and Flax, and checks that both sides compute the same.
 
-A PyTorch file is .safetensors, or a .pt or .pth of plain tensors; a Flax checkpoint is a folder.
+A PyTorch file is .safetensors, or a .pt or .pth of plain tensors; a Flax checkpoint is a folder, or a shipped file.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,13 @@ import soundfile
 import tyro
 from tyro.conf import Positional
 
-from conversion.files import load_for_flax, to_module, write_state_dict
-from conversion.mapping import flax_to_torch
+from conversion.files import load, to_module, write_state_dict
 from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare
 from kws_jax import checkpoint
-from kws_jax.config import BASE
+from kws_jax.config import BASE, SAMPLE_RATE
+from kws_jax.data.audio import read_audio
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.state_dict import from_variables
 
 app = tyro.extras.SubcommandApp()
 
@@ -40,21 +41,21 @@ def torch_to_flax(
         pool: Pooling before the convolution (mels, time), where the file does not tell.
         relu: Whether the convolution is rectified, where the file does not tell.
     """
-    config, variables = load_for_flax(source, replace(BASE, stride=stride, pool=pool, relu=relu))
-    checkpoint.save(target, config, variables)
+    config, variables, about = load(source, replace(BASE, stride=stride, pool=pool, relu=relu))
+    checkpoint.save(target, config, variables, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
 
 
-@app.command(name="flax-to-torch")
-def write_torch(source: Positional[Path], target: Positional[Path]) -> None:
+@app.command
+def flax_to_torch(source: Positional[Path], target: Positional[Path]) -> None:
     """Converts a Flax checkpoint into a PyTorch one.
 
     Args:
-        source: Folder of the Flax checkpoint.
+        source: Folder of the Flax checkpoint, or a shipped file.
         target: File to write; the suffix .safetensors or .pt chooses the format.
     """
-    config, variables = checkpoint.restore(source)
-    write_state_dict(target, flax_to_torch(variables, config), config)
+    config, variables, about = checkpoint.load(source)
+    write_state_dict(target, from_variables(variables, config), config, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
 
 
@@ -65,13 +66,14 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
     Args:
         torch_file: PyTorch side.
         flax_folder: Flax side.
-        audio: A sound file at 16 kHz, at least as long as one step sees; seeded noise without it.
+        audio: A sound file, at least as long as one step sees; seeded noise without it.
     """
     config, variables = checkpoint.restore(flax_folder)
-    torch_config, torch_variables = load_for_flax(torch_file, config)
-    if torch_config != config:
-        raise UserError(f"not the same model: {torch_file} is {torch_config}, {flax_folder} is {config}")
-    report = compare(to_module(config, torch_variables), variables, config, _waveform(audio, config.receptive_field))
+    other = load(torch_file, config)
+    if other.config != config:
+        raise UserError(f"not the same model: {torch_file} is {other.config}, {flax_folder} is {config}")
+    waveform = _waveform(audio, config.receptive_field)
+    report = compare(to_module(config, other.variables), variables, config, waveform)
     for name, value in asdict(report).items():
         print(f"{name:12} {value:.2e}")
     limits = (
@@ -84,14 +86,15 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
 
 def _waveform(audio: Path | None, shortest: int) -> np.ndarray:
     if audio is None:
-        return np.random.default_rng(0).normal(0, 0.1, (4, 16_000)).astype(np.float32)
+        return np.random.default_rng(0).normal(0, 0.1, (4, max(SAMPLE_RATE, shortest))).astype(np.float32)
     try:
-        samples, sample_rate = soundfile.read(audio, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{audio} is no readable sound file: {error}") from error
-    if sample_rate != 16_000 or samples.shape[0] < shortest:
-        raise UserError(f"{audio}: {samples.shape[0]} samples at {sample_rate} Hz; give {shortest} or more at 16000 Hz")
-    return samples.mean(axis=1)[None]
+        samples = read_audio(audio)
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise UserError(f"{audio} cannot be read: {error}") from error
+    if len(samples) < shortest:
+        found, wanted = (length / SAMPLE_RATE for length in (len(samples), shortest))
+        raise UserError(f"{audio} is {found:.2f} s long: give {wanted:.2f} s or more")
+    return samples[None]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from conversion.errors import MisshapenTensor, MissingTensor, UnexpectedTensor
 from kws_jax.config import BASE, CrnnConfig, FrontendConfig
-from kws_jax.errors import UserError
+from kws_jax.errors import MisshapenTensor, MissingTensor, UnexpectedTensor, UserError
 from torch_ref.config import TaskConfig
 
 FRONTEND_FIELDS = {
-    "sample_rate": "sample_rate",
     "window_length": "n_fft",
     "hop_length": "hop_length",
     "num_mels": "n_mels",
@@ -32,27 +30,22 @@ MODEL_FIELDS = {
     "gru_dropout": "gru_dropout",
     "attention_width": "attention_hidden_size",
     "num_classes": "num_classes",
+    "max_window_length": "max_window_length",
 }
 
 
 def to_task_config(config: CrnnConfig) -> TaskConfig:
-    """The PyTorch side's configuration of the same model.
-
-    Raises:
-        UserError: If the front end clamps elsewhere than the reference does.
-    """
-    if (config.frontend.floor, config.frontend.ceiling) != (FrontendConfig.floor, FrontendConfig.ceiling):
-        raise UserError("the PyTorch front end clamps mel power to [1e-9, 1e9]: use that floor and ceiling")
+    """The PyTorch side's configuration of the same model."""
     values = {torch_name: getattr(config, name) for name, torch_name in MODEL_FIELDS.items()}
     values |= {torch_name: getattr(config.frontend, name) for name, torch_name in FRONTEND_FIELDS.items()}
     return TaskConfig(**values)
 
 
-def to_crnn_config(task: TaskConfig, max_window_length: int = BASE.max_window_length) -> CrnnConfig:
-    """The JAX side's configuration of the same model; the attention window of a stream is JAX's alone."""
+def to_crnn_config(task: TaskConfig) -> CrnnConfig:
+    """The JAX side's configuration of the same model."""
     frontend = FrontendConfig(**{name: getattr(task, torch_name) for name, torch_name in FRONTEND_FIELDS.items()})
     values = {name: getattr(task, torch_name) for name, torch_name in MODEL_FIELDS.items()}
-    return CrnnConfig(frontend=frontend, max_window_length=max_window_length, **values)
+    return CrnnConfig(frontend=frontend, **values)
 
 
 def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> CrnnConfig:
@@ -65,7 +58,7 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
         MissingTensor: If a tensor that is needed for this is absent.
         UnexpectedTensor: If the GRU is bidirectional.
         MisshapenTensor: If no stride over mels, or neither the known nor a single one, explains the GRU's input size.
-        UserError: If no model has such sizes.
+        UserError: If no model has such sizes, or the known stride in time would skip frames.
     """
 
     def shape(key: str, dimensions: int) -> tuple[int, ...]:
@@ -92,7 +85,11 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
     rows = known.frontend.num_mels // known.pool[0] - kernel[0]
     strides = [s for s in (known.stride[0], *range(1, rows + 2)) if channels * (rows // s + 1) == gru_inputs]
     if strides and (strides[0] == known.stride[0] or len(strides) == 1):
-        return replace(known, stride=(strides[0], min(known.stride[1], kernel[1])), **sized)
+        if known.stride[1] > kernel[1]:
+            raise UserError(
+                f"the kernel is {kernel[1]} frames long: give the stride, which cannot be {known.stride[1]}"
+            )
+        return replace(known, stride=(strides[0], known.stride[1]), **sized)
     if strides:
         raise MisshapenTensor(
             f"gru.weight_ih_l0 takes {gru_inputs} features, which a stride over mels of {strides[0]} to {strides[-1]} "

@@ -69,7 +69,7 @@ def compare(model: CRNN, variables: dict[str, Any], config: CrnnConfig, waveform
         torch_probability = torch_logits.softmax(-1)
     with jax.default_matmul_precision("highest"):
         power = jax.jit(partial(mel_power, config.frontend))(jnp.asarray(waveform))
-        mel = log_compress(config.frontend, power)
+        mel = log_compress(power)
         same_mel = jnp.asarray(torch_mel.transpose(1, 2).numpy())
         logits, attention = crnn(variables, same_mel)
         probability = jax.nn.softmax(crnn(variables, mel)[0])

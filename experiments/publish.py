@@ -1,56 +1,140 @@
-"""Copies trained checkpoints into checkpoints/ and writes the manifest that get_checkpoints.py verifies."""
+"""Copies models into checkpoints/, each with its detector's threshold, and writes the manifest of get_checkpoints.py.
 
+The threshold is chosen on hours of continuous audio by validation speakers, in the number format that is shipped, with
+the state carried: the fewest misses at no more than one false alarm an hour. The folder is built beside and renamed, so
+what no record stands for any more is gone, and after a kill the old one is there.
+"""
+
+import hashlib
 import json
+import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import tyro
+from tqdm import tqdm
+from tyro.conf import Positional
 
-from experiments.records import Record, model_name, read_records
-from get_checkpoints import Entry, describe, write_manifest
-from kws_jax import checkpoint
+from experiments.stream_eval import SceneRecipe
+from experiments.streams.judging import Run, operating_point
+from experiments.streams.modes import stream
+from experiments.study.records import MODEL, ROOT, RUNS, Record, read_records
+from kws_jax.checkpoint import SUFFIX, About, describe, load, rewrite
+from kws_jax.data.corpus import load_corpus
+from kws_jax.data.scenes import Scenes
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.files import written
+from kws_jax.model import fold_batch_norm
 
-DEFAULT_TARGET = Path(__file__).parents[1] / "checkpoints"
+TARGET = ROOT / "checkpoints"
+MANIFEST, README = "manifest.json", "README.md"
+NAME = re.compile(r"[\w-]+")
+Threshold = Callable[[Path, About], About]
 
 
-def main(results: tyro.conf.Positional[Path], split: str = "official", seed: int = 0) -> None:
+def main(
+    results: Positional[Path],
+    scenes: tyro.conf.OmitArgPrefixes[SceneRecipe],
+    split: str = "official",
+    run_seed: int = 0,
+    again: bool = False,
+) -> None:
     """Publishes every setting and keyword of one split and seed.
 
     Args:
-        results: Folder with records/ and checkpoints/.
+        results: Folder of records.
+        scenes: What thresholds are chosen on.
         split: Of the runs.
-        seed: Of the runs.
+        run_seed: Of the runs.
+        again: Choose thresholds anew where a shipped model has one.
     """
-    chosen = [record for record in read_records(results / "records") if (record.split, record.seed) == (split, seed)]
+    chosen = [record for record in read_records(results) if (record.split, record.seed) == (split, run_seed)]
     if not chosen:
-        raise UserError(f"no records of the {split} split and seed {seed} in {results}: run the settings first")
-    entries = [entry for record in chosen for entry in publish(record, results, DEFAULT_TARGET)]
-    write_manifest(DEFAULT_TARGET, entries)
-    print(f"{len(chosen)} checkpoints, {sum(entry.bytes for entry in entries):,} bytes in {DEFAULT_TARGET.name}/")
+        raise UserError(f"no records of the {split} split and seed {run_seed} in {results}: run the settings first")
+    corpus = load_corpus(scenes.data)
+    validation = cache(lambda keyword: scenes.build(corpus, keyword, "validation"))
+
+    def threshold(path: Path, about: About) -> About:
+        assert about.keyword is not None
+        known = about.threshold is not None and not again
+        return about if known else with_threshold(path, about, validation(about.keyword))
+
+    publish(chosen, results, TARGET, threshold)
+    print(f"{len(chosen)} checkpoints in {TARGET.name}/")
 
 
-def publish(record: Record, results: Path, target: Path) -> list[Entry]:
-    """Copies one run's checkpoint; returns the manifest's entries of its files."""
-    name = model_name(record.setting["name"], record.keyword, record.corpus)
-    folder = target / name
-    if folder.exists():
-        shutil.rmtree(folder)
-    shutil.copytree(results / record.paths["checkpoint"], folder)
-    judged = results / "streams" / f"{record.name}.json"
-    if judged.is_file():
-        _name_threshold(folder / "flax", json.loads(judged.read_text())["modes"]["carried"])
-    metrics = {"auroc_error": record.testing.auroc_error, "thop_macs": record.cost.thop_macs}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [describe(target, name, path.relative_to(target).as_posix(), metrics) for path in files]
+def publish(records: list[Record], results: Path, target: Path, threshold: Threshold) -> None:
+    """Builds the folder of checkpoints anew.
+
+    Args:
+        records: Of the runs whose models are shipped.
+        results: Their folder. Where a run's model is not there any more, the shipped one of the same run is kept.
+        target: Folder of checkpoints; what stands in its README is kept.
+        threshold: From a model's file and what is known of it to the same with a threshold.
+
+    Raises:
+        UserError: If a record has no model, or a name that could lead elsewhere. Nothing is touched then.
+    """
+    sources = {_place(record): _source(record, results, target) for record in records}
+    with written(target) as part:
+        entries = []
+        for record in tqdm(records, desc="publishing", unit="checkpoint", disable=None):
+            source, path = sources[_place(record)], part / _place(record)
+            rewrite(source, path, threshold(source, describe(source)[1]))
+            entries.append(_entry(record, path))
+        manifest = {"checkpoints": sorted(entries, key=lambda entry: entry["file"])}
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        if (target / README).is_file():
+            shutil.copyfile(target / README, part / README)
 
 
-def _name_threshold(folder: Path, judged: dict[str, Any]) -> None:
-    """Tells a checkpoint the threshold and smoothing that were chosen on validation speakers."""
-    if judged["threshold"] is not None:
-        about = checkpoint.read_about(folder) | {name: judged[name] for name in ("threshold", "smoothing")}
-        (folder / checkpoint.ABOUT_FILE).write_text(json.dumps(about) + "\n")
+def _place(record: Record) -> str:
+    name, keyword = record.setting["name"], record.keyword
+    if not (NAME.fullmatch(name) and NAME.fullmatch(keyword)):
+        raise UserError(f"{name!r} of {keyword!r} is no name for a file: it takes letters, digits, _ and -")
+    return f"{keyword}/{name}{SUFFIX}"
+
+
+def _source(record: Record, results: Path, target: Path) -> Path:
+    own, shipped = results / RUNS / record.name / MODEL, target / _place(record)
+    if own.is_file():
+        return own
+    if shipped.is_file() and describe(shipped)[1].seed == record.seed:
+        return shipped
+    raise UserError(f"{record.name} has no model in {own.parent}: run it again")
+
+
+def with_threshold(path: Path, about: About, scenes: Scenes) -> About:
+    """What is known of a model, with the threshold that validation speakers choose; without one where none is good."""
+    config, variables, _ = load(path)
+    config, variables = fold_batch_norm(config, variables)
+    run = Run(*stream(variables["params"], config, scenes.waveforms))
+    point = operating_point(run, scenes, config.step_duration)
+    if point.threshold is None:
+        return about
+    rate = round(point.false_alarms_per_hour, 3)
+    return replace(about, threshold=round(point.threshold, 6), smoothing=point.smoothing, false_alarms_per_hour=rate)
+
+
+def _entry(record: Record, path: Path) -> dict[str, Any]:
+    about = describe(path)[1]
+    return {
+        "file": f"{path.parent.name}/{path.name}",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "bytes": path.stat().st_size,
+        "keyword": record.keyword,
+        "setting": record.setting["name"],
+        "number_format": about.number_format,
+        "macs": record.cost.thop_macs,
+        "auroc_error": record.testing.auroc_error,
+        "threshold": about.threshold,
+        "smoothing": about.smoothing,
+        "false_alarms_per_hour": about.false_alarms_per_hour,
+    }
 
 
 if __name__ == "__main__":

@@ -11,19 +11,20 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.setting import Setting
-from experiments.settings import BY_NAME, SETTINGS, with_needs
-from experiments.sweep import Place, plan, sweep
-from experiments.task import find_source, make_task
-from experiments.voices import Said
+from experiments.study.records import RUNS
+from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
+from experiments.study.sweep import SweepContext, plan, sweep
+from experiments.study.task import Voices, find_source, make_task
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.training.recipe import Recipe
 from torch_ref.train import SeminarRecipe
 
 QUICK_EPOCHS, FEW_RESTARTS = 2, 2
-# The seminar's recipe takes 8,000 steps on its 51,000 clips; on the synthetic corpus's 1,700 it would take 270.
-SYNTHETIC_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64, epochs=60)
-# Of our own recipe, for the same reason; three times its own at most, so that tuning for a grid stays short.
-SYNTHETIC_EPOCHS = 180
+# Recipes were chosen on some 9,000 clips and more. On fewer than this, epochs follow from steps: of our recipes as many
+# as they would take on those, up to so many; of the seminar's, which takes 8,000 on its 51,000 clips, a fifth.
+SMALL_CORPUS, USUAL_CLIPS, SMALL_STEPS, SEMINAR_STEPS = 5_000, 9_000, 2_400, 1_600
+SMALL_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64)
+LEAST_BATCHES = 8  # of an epoch
 
 
 def main(
@@ -34,12 +35,12 @@ def main(
     split: Literal["official", "random"] = "official",
     seeds: tuple[int, ...] = (0,),
     speech: Path | None = None,
-    voices: Said | None = None,
+    voices: Voices | None = None,
     out: Path = Path("out"),
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
 ) -> None:
-    """Runs settings and what they need.
+    """Runs settings and what they learn from.
 
     Args:
         settings: Names of settings.
@@ -52,7 +53,7 @@ def main(
             train on it. The synthetic corpus brings its own.
         voices: Add clips by synthetic voices to real data that has too few of the keyword: of the "keyword" alone, or
             of "words", the keyword and others, so that a voice's sound does not give the keyword away.
-        out: Folder for records, logs, scores and checkpoints.
+        out: Folder for records, logs, scores and models: OUT/runs/NAME holds all of one run.
         quick: Two epochs each, to see that everything works; the numbers mean nothing.
         jobs: Runs at the same time; by default one a core.
     """
@@ -65,12 +66,12 @@ def main(
     corpus = source.load()
     chosen = {}
     for number, keyword in enumerate(dict.fromkeys(source.keywords)):
-        for seed in seeds:
-            make_task(source, corpus, keyword, split, seed, out)  # so that a bad one is named now
+        tasks = [make_task(source, corpus, keyword, split, seed, out) for seed in seeds]  # a bad one is named now
         names = _all_names(source.speech is not None, only_headline=number > 0) if all_settings else list(settings)
-        chosen[keyword] = [resolved(setting, synthetic=data is None, quick=quick) for setting in with_needs(names)]
-    sweep(Place(source, split, out), plan(chosen, tuple(dict.fromkeys(seeds))), jobs)
-    print(f"records: {out / 'records'}")
+        clips = tasks[0].split.training.size
+        chosen[keyword] = [resolved(setting, clips, quick) for setting in with_needs(names)]
+    sweep(SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds))), jobs)
+    print(f"records: {out / RUNS}")
 
 
 def _all_names(has_speech: bool, only_headline: bool) -> list[str]:
@@ -81,16 +82,27 @@ def _all_names(has_speech: bool, only_headline: bool) -> list[str]:
     ]
 
 
-def resolved(setting: Setting, synthetic: bool, quick: bool) -> Setting:
-    """The setting as it is run on this corpus."""
-    recipe = setting.recipe
-    if synthetic and recipe is not None:
-        is_seminar = isinstance(recipe, SeminarRecipe)
-        recipe = SYNTHETIC_SEMINAR if is_seminar else replace(recipe, epochs=min(3 * recipe.epochs, SYNTHETIC_EPOCHS))
+def resolved(setting: Setting, clips: int, quick: bool) -> Setting:
+    """The setting as it is run on so many training clips."""
+    recipe, is_small = setting.recipe, clips < SMALL_CORPUS
+    if recipe is not None and is_small:
+        recipe = for_small_corpus(recipe, clips)
     if quick and recipe is not None:
         recipe = replace(recipe, epochs=QUICK_EPOCHS)
-    restarts = min(setting.restarts, FEW_RESTARTS) if synthetic or quick else setting.restarts
+    restarts = min(setting.restarts, FEW_RESTARTS) if is_small or quick else setting.restarts
     return replace(setting, recipe=recipe, restarts=restarts)
+
+
+def for_small_corpus(recipe: SeminarRecipe | Recipe, clips: int) -> SeminarRecipe | Recipe:
+    """A recipe whose epochs give as many steps as it needs, in batches of which an epoch has several."""
+    if isinstance(recipe, SeminarRecipe):
+        steps, recipe = SEMINAR_STEPS, SMALL_SEMINAR
+        together = 1
+    else:
+        steps = min(recipe.epochs * USUAL_CLIPS // recipe.batch_size, SMALL_STEPS)
+        together = recipe.clips_per_sequence
+    batch_size = min(recipe.batch_size, max(clips // LEAST_BATCHES // together, 1) * together)
+    return replace(recipe, batch_size=batch_size, epochs=max(1, round(steps / (clips // batch_size))))
 
 
 if __name__ == "__main__":

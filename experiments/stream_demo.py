@@ -5,31 +5,30 @@ import os
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import tyro
 from jaxtyping import Float, Float32, Int16
 
-from experiments.continuous import speech_files
-from experiments.stream_plot import StreamResult, plot_stream
+from experiments.plots import StreamResult, plot_stream
+from experiments.study.records import RUNS
 from kws_jax.array_types import Params
-from kws_jax.checkpoint import CONFIG_FILE, config_from_json, read_about, read_detector, restore
+from kws_jax.checkpoint import SUFFIX, About, describe, load
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.cost import macs_per_clip
-from kws_jax.data import SUFFIXES, read_audio, to_float, to_pcm
+from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
+from kws_jax.data.scenes import speech_files
+from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
+from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.model import fold_batch_norm
-from kws_jax.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
 from kws_jax.streaming import StreamingKws
-from kws_jax.synthetic import generate_demo_tracks
 
 __all__ = ["Glued", "choose_files", "find_checkpoint", "glue", "main", "stream"]
 
-ROOT = Path(__file__).parents[1]
-SHIPPED = (ROOT / "checkpoints", ROOT / "results" / "checkpoints")
+SHIPPED = Path(__file__).parents[1] / "checkpoints"
 CHUNK = SAMPLE_RATE // 10  # samples pushed at a time, as a microphone would
 LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
 TRACK_SECONDS = (10, 20)
@@ -60,6 +59,7 @@ def main(
     keyword_clip: Path | None = None,
     after: Path | None = None,
     data: Path | None = None,
+    speech: Path | None = None,
     keyword: str | None = None,
     threshold: float | None = None,
     smoothing: int | None = None,
@@ -68,27 +68,27 @@ def main(
 
     Args:
         out: Picture to write; JSON of times and probabilities and the glued WAV file get its name too.
-        checkpoint: Folder of a Flax checkpoint.
+        checkpoint: A shipped file, or a folder of a model of one's own.
         results: Output folder of experiments.run to take the smallest checkpoint from; without it, a shipped one.
         before: Recording before the keyword.
         keyword_clip: Recording of the keyword.
         after: Recording after the keyword.
-        data: Folder laid out as Speech Commands: the keyword by a testing speaker, and two recordings of 10 to 20 s
-            from the folder librispeech beside it, if there are any.
+        data: Folder laid out as Speech Commands, with the keyword by a testing speaker.
+        speech: Folder of running speech, with two recordings of 10 to 20 s by testing speakers; without it, the tracks
+            are spoken by synthetic voices.
         keyword: The word to spot; by default what the checkpoint says.
         threshold: Probability from which on the keyword is heard; by default what the checkpoint says, else 0.5.
         smoothing: Steps that the detector averages over; by default what the checkpoint says, else 1.
     """
-    folder = checkpoint or find_checkpoint((results / "checkpoints",) if results else SHIPPED, keyword)
-    config, params, about = _load(folder)
-    keyword = keyword or about.get("keyword")
-    own = read_detector(folder, config)
+    config, params, about = _load(checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword))
+    keyword = keyword or about.keyword
+    own = about.detector(config)
     detector = replace(
         own,
         threshold=own.threshold if threshold is None else threshold,
         smoothing=own.smoothing if smoothing is None else smoothing,
     )
-    files = choose_files((before, keyword_clip, after), data, keyword)
+    files = choose_files((before, keyword_clip, after), data, speech, keyword)
     glued = glue(*(_read(file) for file in files))
     times, probabilities = stream(params, config, to_float(glued.pcm))
     result = StreamResult(
@@ -133,31 +133,31 @@ def stream(
     return np.concatenate(times), np.concatenate(probabilities)
 
 
-def _load(folder: Path) -> tuple[CrnnConfig, Params, dict[str, Any]]:
-    config, variables = fold_batch_norm(*restore(folder))
-    return config, variables["params"], read_about(folder)
+def _load(path: Path) -> tuple[CrnnConfig, Params, About]:
+    config, variables, about = load(path)
+    config, variables = fold_batch_norm(config, variables)
+    return config, variables["params"], about
 
 
-def find_checkpoint(folders: tuple[Path, ...], keyword: str | None) -> Path:
+def find_checkpoint(folder: Path, keyword: str | None) -> Path:
     """The checkpoint with the least work (of equal ones the last by name), of those that spot the keyword if given."""
-    files = sorted((path for folder in folders for path in folder.rglob(CONFIG_FILE)), reverse=True)
-    found = [path.parent for path in files if keyword in (None, read_about(path.parent).get("keyword"))]
+    files = sorted(folder.rglob(f"*{SUFFIX}"), reverse=True)
+    found = [path for path in files if keyword in (None, describe(path)[1].keyword)]
     if not found:
         what = f"of {keyword!r}" if keyword else "there"
-        raise UserError(f"no checkpoint {what} in {folders[0]}: name one with --checkpoint FOLDER")
-    return min(found, key=_work)
+        raise UserError(f"no checkpoint {what} in {folder}: name one with --checkpoint")
+    return min(found, key=lambda path: macs_per_clip(describe(path)[0]).total)
 
 
-def _work(folder: Path) -> int:
-    return macs_per_clip(config_from_json((folder / CONFIG_FILE).read_text())).total
-
-
-def choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: str | None) -> list[Path]:
+def choose_files(
+    given: tuple[Path | None, ...], data: Path | None, speech: Path | None, keyword: str | None
+) -> list[Path]:
     """Recordings before the keyword, of it and after it: what is given, else from the data folder, else synthetic.
 
     Args:
         given: None for each that is to be found.
         data: See `main`.
+        speech: See `main`.
         keyword: The word that is said.
 
     Raises:
@@ -167,7 +167,7 @@ def choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: str
         return [file for file in given if file]
     if keyword is None:
         raise UserError("the checkpoint does not say its keyword: --keyword WORD, or name all three recordings")
-    real: list[Path | None] = _real_files(data, keyword) if data else [None, None, None]
+    real: list[Path | None] = _real_files(data, speech, keyword) if data else [None, None, None]
     chosen = [own or found for own, found in zip(given, real, strict=True)]
     if None in chosen:
         cache = Path(os.environ.get("KWS_CACHE") or "~/.cache/kws-jax").expanduser()
@@ -177,13 +177,13 @@ def choose_files(given: tuple[Path | None, ...], data: Path | None, keyword: str
     return [file for file in chosen if file]
 
 
-def _real_files(data: Path, keyword: str) -> list[Path | None]:
+def _real_files(data: Path, speech: Path | None, keyword: str) -> list[Path | None]:
     """A clip of the keyword by a testing speaker, between two testing speakers' running speech where there is any."""
-    clips = [path for path in sorted((data / keyword).glob("*")) if path.suffix in SUFFIXES and _is_testing(path)]
+    clips = [path for path in sorted((data / keyword).glob("*")) if is_sound_file(path) and _is_testing(path)]
     if not clips:
         raise UserError(f"no clip of {keyword!r} by a testing speaker in {data}: name one with --keyword-clip")
-    speech = speech_files(data.resolve().parent / "librispeech", "testing")
-    tracks = list(islice((path for path in speech if TRACK_SECONDS[0] <= _seconds(path) <= TRACK_SECONDS[1]), 2))
+    files = speech_files(speech, "testing") if speech else []
+    tracks = list(islice((path for path in files if TRACK_SECONDS[0] <= _seconds(path) <= TRACK_SECONDS[1]), 2))
     return [tracks[0], clips[0], tracks[1]] if len(tracks) == 2 else [None, clips[0], None]
 
 

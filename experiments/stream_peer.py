@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
@@ -21,17 +20,19 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments.continuous import Scenes, build_scenes, gather
-from experiments.records import environment
-from experiments.stream_eval import checkpoint_name, describe, write_json
-from experiments.stream_judging import Detect, count, judge
-from kws_jax import checkpoint
+from experiments.stream_eval import SceneRecipe
+from experiments.streams.judging import choose, judge
+from experiments.study.records import environment
+from experiments.study.stream_records import PEERS, PeerRecord, write_stream
+from kws_jax.checkpoint import restore
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data import load_corpus, to_float
+from kws_jax.data.audio import to_float
+from kws_jax.data.corpus import load_corpus
+from kws_jax.data.scenes import Scenes
 from kws_jax.detector import DetectorConfig, spaced
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.evaluation.stream_metrics import Detect, count_errors
 from kws_jax.model import fold_batch_norm
-from kws_jax.splits import split_official
 from kws_jax.streaming import StreamingKws
 
 CHUNK = 1_280  # samples, 80 ms: a block of ours
@@ -44,50 +45,36 @@ TIMED_SECONDS = 60
 
 def main(
     checkpoints: tyro.conf.Positional[tuple[Path, ...]],
-    data: Path,
-    speech: Path,
+    scenes: tyro.conf.OmitArgPrefixes[SceneRecipe],
     out: Path = Path("out"),
     keyword: str = "happy",
-    hours: float = 3.0,
-    minutes_per_stream: float = 10.0,
-    seed: int = 0,
     jobs: int = 1,
 ) -> None:
     """Judges the peer; its record lies in OUT/streams_peer.
 
     Args:
-        checkpoints: Folders of Flax checkpoints whose stream is timed beside the peer.
-        data: Folder laid out as Speech Commands.
-        speech: Folder of running speech, files <speaker>-*.flac or .wav.
+        checkpoints: Whose stream is timed beside the peer.
+        scenes: What is heard, as in stream_eval.
         out: Folder of results.
         keyword: The word to spot.
-        hours: As in stream_eval, and so the next two.
-        minutes_per_stream: See there.
-        seed: See there.
         jobs: Processes.
     """
     make_decoder(keyword)
-    corpus = load_corpus(data)
-    split = split_official(corpus)
-    validation, testing = (
-        build_scenes(gather(corpus, keyword, split, part, speech), hours, minutes_per_stream, seed)
-        for part in ("validation", "testing")
+    corpus = load_corpus(scenes.data)
+    validation, testing = (scenes.build(corpus, keyword, part) for part in ("validation", "testing"))
+    found = [at_threshold(spot_scenes(keyword, part, jobs)) for part in (validation, testing)]
+    point = choose(count_errors(found[0], validation.keyword_intervals, validation.hours, THRESHOLDS))
+    record = PeerRecord(
+        engine="pocketsphinx",
+        version=metadata.version("pocketsphinx"),
+        heard=scenes.heard(corpus, keyword, validation, testing),
+        quality=judge(point, found[1], testing).quality,
+        speed=measure_speed(keyword, checkpoints, testing.waveforms[0, : TIMED_SECONDS * SAMPLE_RATE]),
+        **environment(),
     )
-    found = [spot_scenes(keyword, scenes, jobs) for scenes in (validation, testing)]
-    judged = judge(count(at_threshold(found[0]), validation, THRESHOLDS), at_threshold(found[1]), testing)
-    record = {
-        "engine": "pocketsphinx",
-        "version": metadata.version("pocketsphinx"),
-        "keyword": keyword,
-        "seed": seed,
-        "corpus": corpus.fingerprint,
-        "scenes": {"validation": describe(validation), "testing": describe(testing)},
-        "mode": asdict(judged.summary),
-        "speed": measure_speed(keyword, checkpoints, testing.waveforms[0, : TIMED_SECONDS * SAMPLE_RATE]),
-    }
-    path = out / "streams_peer" / f"pocketsphinx-{keyword}.json"
-    write_json(path, record | environment())
-    print(f"{path}: {judged.summary.test_miss_rate_at_1:.3f}")
+    path = out / PEERS / f"pocketsphinx-{keyword}.json"
+    write_stream(path, record)
+    print(f"{path}: {record.quality.test_miss_rate_at_1:.3f}")
 
 
 def make_decoder(keyword: str) -> Any:
@@ -142,8 +129,8 @@ def measure_speed(keyword: str, checkpoints: tuple[Path, ...], waveform: np.ndar
     """Both engines on the same audio in the same chunks, on one core, one after the other."""
     with _processes(1, _use_one_core) as pool:
         speed = {"pocketsphinx": pool.submit(_time_peer, keyword, waveform).result()}
-        for folder in checkpoints:
-            speed[checkpoint_name(folder)] = pool.submit(_time_ours, folder, waveform).result()
+        for path in checkpoints:
+            speed[path.stem] = pool.submit(_time_ours, path, waveform).result()
     return speed
 
 
@@ -153,8 +140,8 @@ def _time_peer(keyword: str, waveform: np.ndarray) -> dict[str, float]:
     return _time(lambda chunk: decoder.process_raw(chunk.tobytes()), waveform)
 
 
-def _time_ours(folder: Path, waveform: np.ndarray) -> dict[str, float]:
-    config, variables = fold_batch_norm(*checkpoint.restore(folder))
+def _time_ours(path: Path, waveform: np.ndarray) -> dict[str, float]:
+    config, variables = fold_batch_norm(*restore(path))
     stream = StreamingKws(variables["params"], config)
     stream.push(to_float(waveform[:CHUNK]))  # compiles
     stream.reset()

@@ -1,119 +1,194 @@
-"""Checkpoints: orbax for the arrays, with the model's configuration beside them as JSON."""
+"""Checkpoints: one safetensors file that both frameworks load, or orbax's folder for models of one's own.
+
+A file holds the weights in the number format that they were judged in, and in its header, under one key, the
+configuration and what a detector needs to know. A folder holds orbax's arrays with the same words beside them as JSON.
+"""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from kws_jax.array_types import Params
-from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.detector import DetectorConfig
 from kws_jax.errors import UserError
+from kws_jax.files import written
+from kws_jax.number_formats import dequantized
+from kws_jax.state_dict import to_variables
 
-CONFIG_FILE = "config.json"
-ARRAYS_FOLDER = "variables"
+__all__ = ["About", "Checkpoint", "describe", "header", "load", "restore", "rewrite", "save"]
+
+HEADER_KEY = "kws"  # a single one, since safetensors draws the order of several
+SUFFIX = ".safetensors"
 ABOUT_FILE = "about.json"
+ARRAYS_FOLDER = "variables"
 
 
-def config_to_json(config: CrnnConfig) -> str:
-    """One line of JSON."""
-    return json.dumps(asdict(config))
+@dataclass(frozen=True)
+class About:
+    """What is known of a model beside its weights and sizes; None where it is not.
+
+    Attributes:
+        keyword: The word that it spots.
+        number_format: That its weights are stored in.
+        threshold: Probability from which on the keyword is heard, chosen on validation speakers.
+        smoothing: Steps that the probability is averaged over, chosen with it.
+        false_alarms_per_hour: What the threshold stands for, on validation speakers.
+        setting: Of the study, that made it.
+        seed: Of its training.
+    """
+
+    keyword: str | None = None
+    number_format: str = "fp32"
+    threshold: float | None = None
+    smoothing: int | None = None
+    false_alarms_per_hour: float | None = None
+    setting: str | None = None
+    seed: int | None = None
+
+    def detector(self, config: CrnnConfig) -> DetectorConfig:
+        """The detector that the model asks for; what is not known is the default.
+
+        Raises:
+            UserError: If the threshold or the smoothing is none.
+        """
+        detector = DetectorConfig(step_duration=config.step_duration)
+        return replace(
+            detector,
+            threshold=detector.threshold if self.threshold is None else self.threshold,
+            smoothing=detector.smoothing if self.smoothing is None else self.smoothing,
+        )
 
 
-def config_from_json(text: str) -> CrnnConfig:
-    """Inverse of `config_to_json`.
+class Checkpoint(NamedTuple):
+    """A model: its configuration, its variables, and what is known of it."""
+
+    config: CrnnConfig
+    variables: dict[str, Params]
+    about: About
+
+
+def load(path: Path | str) -> Checkpoint:
+    """Reads a model from a shipped file or from a folder of `save`; integers come back as the numbers that were judged.
 
     Raises:
-        UserError: If the text is no configuration of this project.
+        UserError: If there is no checkpoint of this project, or a damaged one.
     """
+    path = Path(path)
+    config, about = describe(path)
+    if path.is_dir():
+        return Checkpoint(config, _restore_arrays(path), about)
     try:
-        fields = json.loads(text)
-        frontend = FrontendConfig(**fields.pop("frontend"))
-        pairs: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        return CrnnConfig(frontend=frontend, **pairs)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"not a model configuration: {error!r}") from error
+        with safe_open(path, "np") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        variables = to_variables(dequantized(tensors, config), config)
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged: {_first_line(error)}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
+        raise UserError(f"{path} is damaged: a weight is not finite")
+    return Checkpoint(config, jax.tree.map(jnp.asarray, variables), about)
 
 
-def save(folder: Path, config: CrnnConfig, variables: dict[str, Params], about: dict[str, Any] | None = None) -> None:
-    """Writes a model; returns when it is complete on disk. An existing checkpoint is replaced.
+def restore(path: Path | str) -> tuple[CrnnConfig, dict[str, Params]]:
+    """Reads a model without what is known of it; see `load`."""
+    config, variables, _ = load(path)
+    return config, variables
+
+
+def describe(path: Path | str) -> tuple[CrnnConfig, About]:
+    """What a checkpoint says of itself; its weights are not read.
+
+    Raises:
+        UserError: If there is no checkpoint of this project.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return _from_json((path / ABOUT_FILE).read_text())
+        with safe_open(path, "np") as file:
+            return _from_json((file.metadata() or {})[HEADER_KEY])
+    except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
+        what = f"a {SUFFIX} file with a configuration in its header, or a folder with {ABOUT_FILE}"
+        raise UserError(f"{path} is no checkpoint: it must be {what} ({_first_line(error)})") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def header(config: CrnnConfig, about: About) -> dict[str, str]:
+    """What a shipped file says of itself, as safetensors' metadata."""
+    known = {name: value for name, value in asdict(about).items() if value is not None}
+    return {HEADER_KEY: json.dumps({"config": asdict(config), "about": known}, separators=(",", ":"))}
+
+
+def rewrite(source: Path, target: Path, about: About) -> None:
+    """Writes a shipped file again with other words about it and the very same tensors.
+
+    Raises:
+        UserError: If the source is no checkpoint.
+    """
+    config, _ = describe(source)
+    with safe_open(source, "np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with written(target) as part:
+        save_file(tensors, part, header(config, about))
+
+
+def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], about: About | None = None) -> None:
+    """Writes a model as a folder, which appears when it is complete; an existing checkpoint there is replaced.
 
     Args:
         folder: Where to write.
         config: Model.
         variables: Its variables.
-        about: What a detector needs to know beside the weights: "keyword", the word it spots; "threshold", the
-            probability from which on it is heard; "smoothing", in steps. Any may be left out.
-    """
-    folder = Path(folder).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        # Host arrays carry no device's name, so that a model trained on one kind of device restores on another.
-        checkpointer.save(folder / ARRAYS_FOLDER, jax.device_get(variables), force=True)
-    # orbax notes this machine's path here, and never reads it on a file system.
-    (folder / ARRAYS_FOLDER / "commit_success.txt").unlink(missing_ok=True)
-    (folder / CONFIG_FILE).write_text(config_to_json(config) + "\n")
-    if about is None:
-        (folder / ABOUT_FILE).unlink(missing_ok=True)
-    else:
-        (folder / ABOUT_FILE).write_text(json.dumps(about) + "\n")
-
-
-def restore(folder: Path) -> tuple[CrnnConfig, dict[str, Params]]:
-    """Reads a model.
+        about: What is known of it.
 
     Raises:
-        UserError: If the folder holds no checkpoint of this project, or a damaged one.
+        UserError: If something else than a checkpoint lies there.
     """
+    import orbax.checkpoint as ocp  # seconds to import, which a shipped file does not need
+
     folder = Path(folder).resolve()
-    if not (folder / CONFIG_FILE).is_file() or not (folder / ARRAYS_FOLDER).is_dir():
-        raise UserError(f"{folder} is no checkpoint: it needs {CONFIG_FILE} and {ARRAYS_FOLDER}/")
-    try:
-        config = config_from_json((folder / CONFIG_FILE).read_text())
+    if folder.exists() and not (folder / ABOUT_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} is there already and is no checkpoint: name an empty folder, or a new one")
+    with written(folder) as part:
+        part.mkdir()
         with ocp.StandardCheckpointer() as checkpointer:
-            variables: dict[str, Any] = checkpointer.restore(folder / ARRAYS_FOLDER)
+            # Host arrays carry no device's name, so that a model trained on one kind of device restores on another.
+            checkpointer.save(part / ARRAYS_FOLDER, jax.device_get(variables))
+        # orbax notes this machine's path here, and never reads it on a file system.
+        (part / ARRAYS_FOLDER / "commit_success.txt").unlink(missing_ok=True)
+        (part / ABOUT_FILE).write_text(header(config, about or About())[HEADER_KEY] + "\n")
+
+
+def _restore_arrays(folder: Path) -> dict[str, Params]:
+    import orbax.checkpoint as ocp
+
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            variables: dict[str, Any] = checkpointer.restore(folder.resolve() / ARRAYS_FOLDER)
     except (ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{folder} is damaged: {reason}") from error
-    return config, jax.tree.map(jnp.asarray, variables)
+        raise UserError(f"{folder} is damaged: {_first_line(error)}") from error
+    return jax.tree.map(jnp.asarray, variables)
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """What `save` was told about the model; empty where it was told nothing.
-
-    Raises:
-        UserError: If the file holds no JSON object.
-    """
-    path = Path(folder) / ABOUT_FILE
-    if not path.is_file():
-        return {}
+def _from_json(text: str) -> tuple[CrnnConfig, About]:
     try:
-        about = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON: {error}") from error
-    if not isinstance(about, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return about
+        fields = json.loads(text)
+        return config_from_json(fields["config"]), About(**fields["about"])
+    except UserError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"its header says no configuration: {error!r}") from error
 
 
-def read_detector(folder: Path, config: CrnnConfig) -> DetectorConfig:
-    """The detector that a checkpoint asks for; what it does not say is the default.
-
-    Raises:
-        UserError: If what it says is no threshold or smoothing.
-    """
-    about = read_about(folder)
-    try:
-        return DetectorConfig(
-            threshold=float(about.get("threshold", DetectorConfig.threshold)),
-            smoothing=int(about.get("smoothing", DetectorConfig.smoothing)),
-            step_duration=config.block_size / config.frontend.sample_rate,
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{Path(folder) / ABOUT_FILE}: {error}") from error
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

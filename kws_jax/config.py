@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from kws_jax.errors import UserError
 
 SAMPLE_RATE = 16_000  # Hz
+POWER_RANGE = (1e-9, 1e9)  # mel power is clamped to it before the logarithm, as the reference does
 Steps = TypeVar("Steps", int, np.ndarray)
 
 
@@ -22,22 +23,17 @@ class FrontendConfig:
         num_mels: Number of triangular HTK mel bands between `f_min` and `f_max`.
         f_min: Where the lowest band begins, in Hz.
         f_max: Where the highest band ends, in Hz; half the sample rate by default.
-        floor: Mel power is clamped to [floor, ceiling] before the natural logarithm.
-        ceiling: See `floor`.
 
     Raises:
         UserError: If the window is odd, a size is less than one sample or band, or the bands have no room below half
             the sample rate.
     """
 
-    sample_rate: int = SAMPLE_RATE
     window_length: int = 400
     hop_length: int = 160
     num_mels: int = 40
     f_min: float = 0.0
     f_max: float | None = None
-    floor: float = 1e-9
-    ceiling: float = 1e9
 
     def __post_init__(self) -> None:
         if self.window_length % 2 or min(self.window_length, self.hop_length, self.num_mels) < 1:
@@ -45,16 +41,16 @@ class FrontendConfig:
                 f"window_length {self.window_length} must be even, and it, hop_length {self.hop_length} and "
                 f"num_mels {self.num_mels} must be 1 or more"
             )
-        if not 0 <= self.f_min < self.top_frequency <= self.sample_rate / 2:
+        if not 0 <= self.f_min < self.top_frequency <= SAMPLE_RATE / 2:
             raise UserError(
                 f"mel bands from {self.f_min:g} to {self.top_frequency:g} Hz: f_min and f_max must ascend from 0 to at "
-                f"most {self.sample_rate / 2:g}"
+                f"most {SAMPLE_RATE / 2:g}"
             )
 
     @property
     def top_frequency(self) -> float:
         """Where the highest mel band ends, in Hz."""
-        return self.sample_rate / 2 if self.f_max is None else self.f_max
+        return SAMPLE_RATE / 2 if self.f_max is None else self.f_max
 
     @property
     def num_bins(self) -> int:
@@ -161,6 +157,11 @@ class CrnnConfig:
         return self.frontend.hop_length * self.stride_frames
 
     @property
+    def step_duration(self) -> float:
+        """Seconds between steps."""
+        return self.block_size / SAMPLE_RATE
+
+    @property
     def receptive_field(self) -> int:
         """Samples that one step sees, from its first frame's left edge to its last frame's right edge."""
         return self.frontend.hop_length * (self.kernel_frames - 1) + self.frontend.window_length
@@ -186,14 +187,20 @@ class CrnnConfig:
 
 
 BASE = CrnnConfig()
-POOLED_13X = CrnnConfig(
-    pool=(2, 2),
-    kernel_size=(4, 10),
-    stride=(4, 4),
-    batch_norm=True,
-    relu=True,
-    gru_hidden=24,
-    gru_layers=1,
-    gru_dropout=0.0,
-    attention_width=8,
-)
+
+
+def config_from_json(fields: dict[str, Any]) -> CrnnConfig:
+    """The configuration that `dataclasses.asdict` and JSON made these fields of; those that are missing are the base's.
+
+    Raises:
+        UserError: If it is none, or no model can be made with it.
+    """
+    try:
+        pairs: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return CrnnConfig(**pairs | {"frontend": FrontendConfig(**fields["frontend"])})
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"not a model configuration: {error!r}") from error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import jax
 
-from kws_jax.config import CrnnConfig
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.frontend import mel_filterbank
 from kws_jax.streaming import init_state
 
@@ -70,7 +70,7 @@ def macs_per_streamed_second(config: CrnnConfig) -> float:
         + config.max_window_length * config.gru_hidden
         + config.num_classes * config.gru_hidden
     )
-    return per_step * config.frontend.sample_rate / config.block_size
+    return per_step * SAMPLE_RATE / config.block_size
 
 
 def frontend_macs_per_second(config: CrnnConfig) -> float:
@@ -82,7 +82,7 @@ def frontend_macs_per_second(config: CrnnConfig) -> float:
     taps = int((mel_filterbank(frontend) > ROUNDING).sum())
     transform = frontend.window_length * math.log2(frontend.window_length)
     per_frame = frontend.window_length + transform + 2 * frontend.num_bins + taps
-    return per_frame * frontend.sample_rate / frontend.hop_length
+    return per_frame * SAMPLE_RATE / frontend.hop_length
 
 
 def num_parameters(config: CrnnConfig) -> int:

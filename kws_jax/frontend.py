@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from kws_jax.array_types import LogMel, MelPower, Waveform
-from kws_jax.config import FrontendConfig
+from kws_jax.config import POWER_RANGE, SAMPLE_RATE, FrontendConfig
 
 
 @lru_cache
@@ -26,7 +26,7 @@ def mel_filterbank(config: FrontendConfig) -> np.ndarray:
     """
     bottom, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (config.f_min, config.top_frequency))
     corners = 700.0 * (10.0 ** (np.linspace(bottom, top, config.num_mels + 2) / 2595.0) - 1.0)
-    bins = np.linspace(0.0, config.sample_rate / 2, config.num_bins)[:, None]
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, config.num_bins)[:, None]
     rising = (bins - corners[:-2]) / np.diff(corners)[:-1]
     falling = (corners[2:] - bins) / np.diff(corners)[1:]
     return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
@@ -56,14 +56,14 @@ def mel_power(config: FrontendConfig, waveform: Waveform) -> MelPower:
     return _frames_to_power(config, padded, config.num_frames(num_samples))
 
 
-def log_compress(config: FrontendConfig, power: MelPower) -> LogMel:
-    """Natural logarithm of mel power clamped to [floor, ceiling]."""
-    return jnp.log(jnp.clip(power, config.floor, config.ceiling))
+def log_compress(power: MelPower) -> LogMel:
+    """Natural logarithm of mel power clamped to `POWER_RANGE`."""
+    return jnp.log(jnp.clip(power, *POWER_RANGE))
 
 
 def log_mel(config: FrontendConfig, waveform: Waveform) -> LogMel:
     """Log-mel spectrogram of whole waveforms."""
-    return log_compress(config, mel_power(config, waveform))
+    return log_compress(mel_power(config, waveform))
 
 
 class FrontendState(NamedTuple):
@@ -103,7 +103,7 @@ def step(
     """
     num_frames = samples.shape[1] // config.hop_length
     known = jnp.concatenate([_left_context(config, state, samples), samples], axis=1)
-    frames = log_compress(config, _frames_to_power(config, known[:, _unframed(config) :], num_frames))
+    frames = log_compress(_frames_to_power(config, known[:, _unframed(config) :], num_frames))
     return FrontendState(known[:, known.shape[1] - state.samples.shape[1] :], state.blocks + 1), frames
 
 
@@ -129,7 +129,7 @@ def flush(
     mirrored = jnp.where(position < end, position, 2 * (end - 1) - position)
     num_frames = block_size // config.hop_length - 1 + config.right_frames
     edged = known[:, jnp.maximum(mirrored, 0)[_unframed(config) :]]
-    frames = log_compress(config, _frames_to_power(config, edged, num_frames))
+    frames = log_compress(_frames_to_power(config, edged, num_frames))
     # Counted from the last step on, as samples from the start of the stream overflow 32 bits after 37 hours.
     is_heard = (state.blocks > 0) | (tail_length > config.padding)
     return frames, jnp.where(is_heard, config.right_frames + tail_length // config.hop_length, 0)

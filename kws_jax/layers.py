@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from kws_jax.array_types import AttentionWeights, Sequence
 
-Steps = Bool[Array, "batch steps"]
+StepMask = Bool[Array, "batch steps"]
 
 
 def gru_cell(
@@ -72,7 +72,7 @@ class GruLayer(nn.Module):
         self,
         inputs: Float[Array, "batch steps features"],
         initial: Float[Array, "batch hidden"],
-        is_step: Steps | None = None,
+        is_step: StepMask | None = None,
     ) -> tuple[Sequence, Float[Array, "batch hidden"]]:
         """Runs over the steps from the hidden state `initial`; returns every hidden state and the last one.
 
@@ -107,7 +107,7 @@ class Gru(nn.Module):
         inputs: Float[Array, "batch steps features"],
         initial: Float[Array, "batch layers hidden"],
         training: bool = False,
-        is_step: Steps | None = None,
+        is_step: StepMask | None = None,
     ) -> tuple[Sequence, Float[Array, "batch layers hidden"]]:
         """Runs all layers; returns the top layer's outputs and each layer's last hidden state."""
         last = []

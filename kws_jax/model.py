@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from kws_jax.array_types import AttentionWeights, Key, Logits, LogMel, Params, Sequence, Waveform
 from kws_jax.config import CrnnConfig
 from kws_jax.frontend import log_mel
-from kws_jax.layers import AttentionEnergy, Convolution, Gru, Steps, attend, attend_trailing
+from kws_jax.layers import AttentionEnergy, Convolution, Gru, StepMask, attend, attend_trailing
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -68,7 +68,7 @@ class Crnn(nn.Module):
         features: Float[Array, "batch steps features"],
         hidden: Float[Array, "batch layers hidden"],
         training: bool = False,
-        is_step: Steps | None = None,
+        is_step: StepMask | None = None,
     ) -> tuple[Sequence, AttentionWeights, Float[Array, "batch layers hidden"]]:
         """GRU outputs, their attention energies, and the hidden state to carry on with.
 

@@ -20,9 +20,9 @@ from scipy.special import softmax
 from kws_jax import frontend
 from kws_jax.array_types import LogMel, Params, Waveform
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.data.audio import checked_samples
 from kws_jax.layers import attend_trailing
 from kws_jax.model import Crnn, zero_hidden
-from kws_jax.samples import checked_samples
 
 GROUP = 16  # blocks: enough that the front end's calls no longer cost, few enough that an hour needs no memory
 
@@ -216,7 +216,7 @@ class StreamingKws:
             TypeError: If the samples are no floats.
             ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
         """
-        samples = checked_samples(samples, sample_rate, self.config.frontend.sample_rate)
+        samples = checked_samples(samples, sample_rate, SAMPLE_RATE)
         heard = np.concatenate([self._pending, samples])
         block_size, state, logits = self.config.block_size, self._state, [np.zeros((0, self.config.num_classes), "f4")]
         num_blocks = len(heard) // block_size
@@ -242,5 +242,5 @@ class StreamingKws:
         """Times and probabilities of the steps before `end` among the logits of blocks from `first_block` on."""
         numbers = np.arange(len(logits)) + first_block - self.config.warmup_blocks
         is_step = (numbers >= 0) & (end is None or numbers < end)
-        times = self.config.step_end(numbers[is_step]) / self.config.frontend.sample_rate
+        times = self.config.step_end(numbers[is_step]) / SAMPLE_RATE
         return times, softmax(logits[is_step], axis=1)[:, 1]

@@ -7,24 +7,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments.settings import BY_NAME
 from scipy.special import softmax
 from test_streaming_classes import offline, offline_by_steps
-from tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, SCORES
 
 from conversion.files import to_module
 from conversion.parity import compare
-from experiments.judging import in_format, margins_of
-from experiments.origin import is_of
-from experiments.records import read_record, read_records
 from experiments.run import resolved
-from experiments.settings import BY_NAME
-from experiments.task import find_source, make_task
+from experiments.study.judging import in_format, margins_of
+from experiments.study.provenance import is_of
+from experiments.study.records import read_record, read_records
+from experiments.study.task import find_source, make_task
 from kws_jax import checkpoint, streaming
-from kws_jax.data import load_corpus, to_float
+from kws_jax.data.audio import to_float
+from kws_jax.data.corpus import load_corpus
+from kws_jax.data.splits import split_official
+from kws_jax.evaluation.metrics import auroc_error
 from kws_jax.frontend import log_mel
-from kws_jax.metrics import auroc_error
 from kws_jax.model import Crnn
-from kws_jax.splits import split_official
+from tests.tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, SCORES
 from torch_ref.frontend import MelPower
 from torch_ref.streaming import StreamingKws
 

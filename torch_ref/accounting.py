@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from torch_ref.formats import FORMATS, format_of
 from torch_ref.model import CRNN
-from torch_ref.packed import PackedCrnn
-from torch_ref.quantize import is_quantized
+from torch_ref.packing import PackedCrnn
+from torch_ref.qint8 import is_quantized
 from torch_ref.threads import single_thread
 
 __all__ = [

@@ -15,8 +15,8 @@ Steps = TypeVar("Steps", int, np.ndarray)
 class TaskConfig:
     """Front end and CRNN; the default is the reference model ("base"). Pairs are (mel, time).
 
-    A student is the same model with other numbers; `pool`, `attention_hidden_size`, `batch_norm` and `relu` are fields
-    that the reference does not have.
+    A student is the same model with other numbers; `pool`, `attention_hidden_size`, `batch_norm`, `relu` and
+    `max_window_length` are fields that the reference does not have.
 
     Attributes:
         sample_rate: In Hz.
@@ -36,6 +36,7 @@ class TaskConfig:
         gru_dropout: Dropout rate between GRU layers in training.
         attention_hidden_size: Hidden units of the attention's energy network.
         num_classes: Outputs; class 1 is the keyword.
+        max_window_length: Steps the attention sees in a stream: the newest and those before it.
     """
 
     sample_rate: int = 16_000
@@ -55,8 +56,11 @@ class TaskConfig:
     gru_dropout: float = 0.1
     attention_hidden_size: int = 64
     num_classes: int = 2
+    max_window_length: int = 11
 
     def __post_init__(self) -> None:
+        if self.max_window_length < 1:
+            raise ValueError(f"max_window_length {self.max_window_length} must be 1 or more")
         if self.conv_mels < 1:
             raise ValueError(f"kernel {self.kernel_size} is taller than {self.n_mels} mels pooled {self.pool}")
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import Module
 
 from torch_ref.config import TaskConfig
+from torch_ref.files import check_like
 from torch_ref.model import CRNN
-from torch_ref.packed import MATRIX_BITS, PackedCrnn, load_packed, to_packed
-from torch_ref.quantize import SCALE, integer_weights, is_quantized, load_qint8, to_fp16, to_qint8
-from torch_ref.tensor_files import check_like
+from torch_ref.packing import MATRIX_BITS, PackedCrnn, load_packed, to_packed
+from torch_ref.qint8 import SCALE, integer_weights, is_quantized, load_qint8, to_fp16, to_qint8
 
 __all__ = ["FORMATS", "Format", "format_of", "format_of_tensors"]
 

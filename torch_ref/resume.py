@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-__all__ = ["Keeper", "Resume"]
+__all__ = ["Resume", "TrainingSaver"]
 
 FILE = "training.safetensors"
 Lines = list[dict[str, Any]]
@@ -35,7 +35,7 @@ class Resume:
     interval: float = 30.0
 
 
-class Keeper:
+class TrainingSaver:
     """Saves what a training holds now and then, and puts it back.
 
     Kept are the model, Adam's moments, torch's own random state (dropout), the augmentation's, and the log. The file

@@ -1,8 +1,8 @@
 """Streaming inference: the offline model, a block of samples at a time, for float32, float16 and int8 models.
 
 For every split of a waveform into chunks, the logits of all steps are those of the offline model run over the whole
-waveform, each step attending over the trailing `max_window_length` steps; a clip no longer than the window ends on the
-plain model's logits. Block k yields step k - config.warmup_blocks. The state's shapes and types never change.
+waveform, each step attending over the trailing `config.max_window_length` steps; a clip no longer than the window ends
+on the plain model's logits. Block k yields step k - config.warmup_blocks. The state's shapes and types never change.
 
 An int8 model quantizes its activations by their range in each call. A stream calls it once a step, so its logits are
 those of the offline model run step by step; a pass over the whole waveform at once takes its ranges from all steps.
@@ -19,10 +19,11 @@ from torch.nn import functional
 
 from torch_ref.frontend import MelPower, log_mel
 from torch_ref.model import CRNN
-from torch_ref.samples import checked_samples
 from torch_ref.threads import single_thread
 
 __all__ = ["StreamState", "StreamingKws", "StreamingModel"]
+
+LOUDEST = 32_768.0  # amplitude: samples beyond it are clipped, so that no power overflows float32
 
 
 class StreamState(NamedTuple):
@@ -50,24 +51,22 @@ class StreamingModel:
 
     Args:
         model: In evaluation mode; float32, float16 or dynamically quantized. Its log-mel is computed in float32.
-        max_window_length: Steps the attention sees: the newest and those before it.
+            The attention sees its configuration's `max_window_length` steps: the newest and those before it.
 
     Raises:
         ValueError: If the model is in training mode, or cannot be streamed.
     """
 
-    def __init__(self, model: CRNN, max_window_length: int = 11) -> None:
+    def __init__(self, model: CRNN) -> None:
         config = model.config
         if model.training:
             raise ValueError("a stream needs a model in evaluation mode: call model.eval() first")
-        if max_window_length < 1:
-            raise ValueError(f"max_window_length {max_window_length} must be 1 or more")
         if config.stride_frames > config.kernel_frames or config.block_size <= config.padding:
             raise ValueError(
                 f"a step of {config.block_size} samples must exceed half a window of {config.padding}, "
                 f"and its {config.stride_frames} frames may not skip any: the kernel spans {config.kernel_frames}"
             )
-        self.model, self.config, self.max_window_length = model, config, max_window_length
+        self.model, self.config = model, config
         self.dtype = model.get_parameter("conv.0.weight").dtype
         self._mel_power = MelPower(config, center=False)
         # The right edge's mirror reaches back padding + 1 samples, and the next frame this far:
@@ -77,7 +76,7 @@ class StreamingModel:
 
     def init_state(self, batch_size: int) -> StreamState:
         """State of streams that have heard nothing."""
-        config, window = self.config, self.max_window_length
+        config, window = self.config, self.config.max_window_length
         kept_frames = config.warmup_blocks * config.stride_frames - config.right_frames + 1
         return StreamState(
             samples=torch.zeros(batch_size, self._context_length),
@@ -168,17 +167,16 @@ class StreamingKws:
 
     Args:
         model: In evaluation mode; float32, float16 or dynamically quantized.
-        max_window_length: Steps the attention sees.
     """
 
-    def __init__(self, model: CRNN, max_window_length: int = 11) -> None:
-        self.streaming_model = StreamingModel(model, max_window_length)
+    def __init__(self, model: CRNN) -> None:
+        self.streaming_model = StreamingModel(model)
         self.reset()
 
     @property
     def max_window_length(self) -> int:
         """Steps that the attention sees."""
-        return self.streaming_model.max_window_length
+        return self.streaming_model.config.max_window_length
 
     def reset(self) -> None:
         """Forgets everything heard so far."""
@@ -201,7 +199,7 @@ class StreamingKws:
             TypeError: If the samples are no floats.
             ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
         """
-        samples = checked_samples(samples, sample_rate, self.streaming_model.config.sample_rate)
+        samples = _checked(samples, sample_rate, self.streaming_model.config.sample_rate)
         heard = np.concatenate([self._pending, samples])
         block_size, state, logits = self.streaming_model.config.block_size, self._state, []
         num_blocks = len(heard) // block_size
@@ -232,3 +230,29 @@ class StreamingKws:
         rows = torch.stack([row[0] for row in logits]) if logits else torch.zeros(0, config.num_classes)
         times = config.step_end(numbers[is_step]) / config.sample_rate
         return times, torch.softmax(rows.float(), dim=1)[:, 1].numpy()[is_step]
+
+
+def _checked(samples: np.ndarray, sample_rate: int, expected_rate: int) -> np.ndarray:
+    """One channel of finite samples as float32; digital silence, no samples and samples beyond [-1, 1] are fine.
+
+    Args:
+        samples: Amplitudes in [-1, 1] of any float type; beyond +-`LOUDEST` they are clipped.
+        sample_rate: Of the samples, in Hz.
+        expected_rate: Of the model, in Hz.
+
+    Raises:
+        TypeError: If the samples are no floats.
+        ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
+    """
+    samples = np.asarray(samples)
+    if sample_rate != expected_rate:
+        raise ValueError(f"samples at {sample_rate} Hz, but the model hears {expected_rate} Hz: resample them first")
+    if samples.dtype.kind in "iu":
+        raise TypeError(f"samples are {samples.dtype}: divide 16-bit PCM by 32768")
+    if samples.dtype.kind != "f":
+        raise TypeError(f"samples are {samples.dtype}: give floats in [-1, 1]")
+    if samples.ndim != 1:
+        raise ValueError(f"samples have shape {samples.shape}: give one channel, with one axis")
+    if (wrong := np.flatnonzero(~np.isfinite(samples))).size:
+        raise ValueError(f"sample {wrong[0]} is {samples[wrong[0]]}: samples must be finite")
+    return np.clip(samples, -LOUDEST, LOUDEST).astype(np.float32)

@@ -18,7 +18,7 @@ from torch_ref.augment import WaveAugmentation, mask_mel_power
 from torch_ref.config import TaskConfig
 from torch_ref.frontend import MelPower, log_mel
 from torch_ref.model import CRNN
-from torch_ref.resume import Keeper, Resume
+from torch_ref.resume import Resume, TrainingSaver
 from torch_ref.threads import single_thread
 
 __all__ = ["SeminarRecipe", "predict", "train"]
@@ -149,8 +149,8 @@ def train(
         optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
         generator = torch.Generator().manual_seed(seed)
         step = _train_step(model, optimizer, recipe, WaveAugmentation(background), generator)
-        keeper = Keeper(resume, repr((config, recipe, seed)), model, optimizer, generator)
-        epochs_done, lines = keeper.load()
+        saver = TrainingSaver(resume, repr((config, recipe, seed)), model, optimizer, generator)
+        epochs_done, lines = saver.load()
         log.go_on(epochs_done, lines)
         for epoch in range(epochs_done, recipe.epochs):
             model.train()
@@ -162,7 +162,7 @@ def train(
                 raise ValueError(f"epoch {epoch} has no batch")
             log.end_epoch(epoch)
             model.eval()
-            keeper.save(epoch + 1, log.lines)
+            saver.save(epoch + 1, log.lines)
             if on_epoch is not None:
                 on_epoch(epoch, model)
         return model.eval()

@@ -1,0 +1,165 @@
+"""Measures speed on the clock, on one thread: inference in each runtime, and training in both frameworks.
+
+Everything is compared inside one run, in turn, so that what else the machine does meets all alike; times are medians.
+Weights are fresh, since a model's time depends on its sizes alone. The file
+holds, beside `environment` and the configurations of its `models`, rows:
+
+    inference: model, runtime, microseconds_per_second (of audio), real_time_factor, ratio_to_base (times faster than
+               the base in this runtime), parameters, macs_per_second, frontend_macs_per_second, step_milliseconds
+    training:  model, framework, what, batch_size, clips_per_second, ratio_to_torch (times faster than PyTorch doing the
+               same; null where PyTorch has no such thing)
+    vmap:      model, seeds, batch_size, seconds_in_turn, seconds_together (of one epoch of all seeds), speed_up
+
+Runtimes: "JAX stream" and "PyTorch stream" take a block a call, as from a microphone, through the streaming classes;
+"JAX scan" takes all blocks in one call; "JAX clip" and "PyTorch clip" take one second in one call; all from raw samples
+to probability. "JAX model" and "PyTorch model" are a clip's log-mel to logits, which leaves the front end out.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import tyro
+from tqdm import tqdm
+
+from conversion.files import to_module
+from experiments.benchmark import timing
+from experiments.benchmark.training import seeds_together, training_speed
+from experiments.study.records import environment, write_json
+from experiments.study.settings import BY_NAME, SETTINGS, STUDENT_12X, deployed_model
+from experiments.study.workers import run_jobs
+from kws_jax import checkpoint, cost
+from kws_jax.array_types import Params
+from kws_jax.config import BASE, CrnnConfig
+from kws_jax.errors import UserError, one_line_errors
+from kws_jax.model import fold_batch_norm, init_variables
+from torch_ref.model import CRNN
+
+Runtime = Callable[[CrnnConfig, Params, CRNN, float], timing.Timed]
+RUNTIMES: dict[str, Runtime] = {
+    "JAX stream": lambda config, params, model, seconds: timing.jax_stream(params, config),
+    "JAX scan": lambda config, params, model, seconds: timing.jax_scan(params, config, seconds),
+    "JAX clip": lambda config, params, model, seconds: timing.jax_clip(params, config),
+    "JAX model": lambda config, params, model, seconds: timing.jax_model(params, config),
+    "PyTorch stream": lambda config, params, model, seconds: timing.torch_stream(model),
+    "PyTorch clip": lambda config, params, model, seconds: timing.torch_clip(model),
+    "PyTorch model": lambda config, params, model, seconds: timing.torch_model(model),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        models: Names and models for inference; the first is the base.
+        trained: Names and models for training.
+        seconds: Of audio in a scan.
+        batch_size: Of training.
+        repeats: Of each inference.
+        training_repeats: Of each training step.
+    """
+
+    models: tuple[tuple[str, CrnnConfig], ...]
+    trained: tuple[tuple[str, CrnnConfig], ...] = field(default=(("base", BASE), ("student_12x", STUDENT_12X)))
+    seconds: float = 40.0
+    batch_size: int = 128
+    repeats: int = 200
+    training_repeats: int = 15
+
+
+def main(
+    models: tyro.conf.Positional[tuple[str, ...]] = (),
+    out: Path = Path("out/benchmark.json"),
+    quick: bool = False,
+) -> None:
+    """Measures and writes OUT.
+
+    Args:
+        models: Names of settings, or checkpoints; every architecture of the table without.
+        out: File to write.
+        quick: A few repeats on little audio, to see that everything works; the numbers mean little.
+    """
+    plan = Plan((("base", BASE), *chosen_models(models)))
+    if quick:
+        plan = Plan(plan.models, plan.trained[1:], seconds=1.0, batch_size=8, repeats=3, training_repeats=2)
+    # A process of its own, which is told to use one thread before it imports anything.
+    (outcome,) = run_jobs(measure, {plan: ()}, num_workers=1)
+    if outcome.result is None:
+        raise UserError(f"{outcome.error}\n{outcome.traceback or ''}".strip())
+    write_json(out, outcome.result)
+    for row in outcome.result["inference"]:
+        print(f"{row['runtime']:15} {row['model']:30} {row['ratio_to_base']:6.2f} x the base's speed")
+    print(out)
+
+
+def chosen_models(names: tuple[str, ...]) -> list[tuple[str, CrnnConfig]]:
+    """Deployed models by name, one an architecture, without the base.
+
+    Raises:
+        UserError: If a name is neither a setting nor a checkpoint.
+    """
+    found: dict[CrnnConfig, str] = {BASE: "base"}
+    for name in names or tuple(setting.name for setting in SETTINGS):
+        if name in BY_NAME:
+            config, label = deployed_model(BY_NAME[name]), name
+        elif Path(name).exists():
+            config, label = replace(checkpoint.describe(name)[0], batch_norm=False), Path(name).stem
+        else:
+            raise UserError(f"{name!r} is neither a setting nor a checkpoint: choose from {', '.join(BY_NAME)}")
+        found.setdefault(config, label)
+    return [(label, config) for config, label in found.items() if config != BASE]
+
+
+def measure(plan: Plan) -> dict[str, Any]:
+    """The whole benchmark, on one thread if its process has been told so."""
+    return {
+        "environment": environment(),
+        "models": {name: asdict(replace(config, batch_norm=False)) for name, config in plan.models},
+        "inference": [
+            row
+            for runtime in tqdm(RUNTIMES, desc="inference", unit="runtime")
+            for row in inference_speed(runtime, plan)
+        ],
+        "training": [
+            row
+            for name, config in tqdm(plan.trained, desc="training", unit="model")
+            for row in training_speed(name, config, plan.batch_size, plan.training_repeats)
+        ],
+        "vmap": [seeds_together(name, config, plan.batch_size, plan.training_repeats) for name, config in plan.trained],
+    }
+
+
+def inference_speed(runtime: str, plan: Plan) -> list[dict[str, Any]]:
+    """Rows of all models in one runtime."""
+    timed = []
+    for _, config in plan.models:
+        config, params = _deployed(config)
+        timed.append(RUNTIMES[runtime](config, params, to_module(config, {"params": params}), plan.seconds))
+    seconds = timing.seconds_per_second(*timed, repeats=plan.repeats)
+    return [
+        {
+            "model": name,
+            "runtime": runtime,
+            "microseconds_per_second": 1e6 * time,
+            "real_time_factor": time,
+            "ratio_to_base": seconds[0] / time,
+            "parameters": cost.num_parameters(config),
+            "macs_per_second": cost.macs_per_streamed_second(config),
+            "frontend_macs_per_second": cost.frontend_macs_per_second(config),
+            "step_milliseconds": 1e3 * config.step_duration,
+        }
+        for (name, config), time in zip(plan.models, seconds, strict=True)
+    ]
+
+
+def _deployed(config: CrnnConfig) -> tuple[CrnnConfig, Params]:
+    config, variables = fold_batch_norm(config, init_variables(jax.random.key(0), config))
+    return config, variables["params"]
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        tyro.cli(main, description=__doc__)

@@ -1,0 +1,104 @@
+"""What is timed: one stream or clip from raw samples to probability, in each runtime, as functions to call."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from kws_jax import streaming
+from kws_jax.array_types import Params
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.model import Crnn, predict
+from torch_ref import accounting
+from torch_ref.frontend import MelPower, log_mel
+from torch_ref.model import CRNN
+from torch_ref.streaming import StreamingKws
+
+
+class Timed(NamedTuple):
+    """Something to time.
+
+    Attributes:
+        call: Does it once.
+        seconds: Of audio that a call takes in.
+    """
+
+    call: Callable[[], Any]
+    seconds: float
+
+
+def seconds_per_second(*timed: Timed, warmup: int = 10, repeats: int = 200) -> list[float]:
+    """Median time for a second of audio of each, called in turn on one thread; the inverse of "times real time"."""
+    seconds = accounting.measure(*(each.call for each in timed), warmup=warmup, repeats=repeats)
+    return [time / each.seconds for time, each in zip(seconds, timed, strict=True)]
+
+
+def some_audio(seconds: float) -> np.ndarray:
+    """Noise; how long a model takes does not depend on what it hears."""
+    return np.random.default_rng(0).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+
+
+def torch_stream(model: CRNN) -> Timed:
+    """The PyTorch class, eager, fed a block a call, as a microphone feeds it."""
+    return _stream(StreamingKws(model), model.config.block_size)
+
+
+def jax_stream(params: Params, config: CrnnConfig) -> Timed:
+    """The JAX class, a compiled step a block, fed in the same way."""
+    return _stream(streaming.StreamingKws(params, config), config.block_size)
+
+
+def _stream(stream: StreamingKws | streaming.StreamingKws, block_size: int) -> Timed:
+    block = some_audio(block_size / SAMPLE_RATE)
+    return Timed(lambda: stream.push(block), block_size / SAMPLE_RATE)
+
+
+def jax_scan(params: Params, config: CrnnConfig, seconds: float) -> Timed:
+    """All blocks in one compiled call."""
+    num_samples = round(seconds * SAMPLE_RATE) // config.block_size * config.block_size
+    samples, state = jnp.asarray(some_audio(seconds)[None, :num_samples]), streaming.init_state(config, 1)
+
+    @jax.jit
+    def scan(params: Params, samples: jax.Array) -> jax.Array:
+        return jax.nn.softmax(streaming.scan(params, config, state, samples)[1])[..., 1]
+
+    params = jax.tree.map(jnp.asarray, params)
+    return Timed(lambda: scan(params, samples).block_until_ready(), num_samples / SAMPLE_RATE)
+
+
+def torch_clip(model: CRNN) -> Timed:
+    """One second in one eager call."""
+    mel_power, clip = MelPower(model.config), torch.from_numpy(some_audio(1)[None])
+    dtype = model.get_parameter("conv.0.weight").dtype
+
+    @torch.inference_mode()
+    def call() -> torch.Tensor:
+        return torch.softmax(model(log_mel(mel_power(clip)).to(dtype)).float(), dim=1)[:, 1]
+
+    return Timed(call, 1.0)
+
+
+def jax_clip(params: Params, config: CrnnConfig) -> Timed:
+    """One second in one compiled call."""
+    whole = jax.jit(lambda params, clip: jax.nn.softmax(predict({"params": params}, config, clip))[:, 1])
+    params, clip = jax.tree.map(jnp.asarray, params), jnp.asarray(some_audio(1)[None])
+    return Timed(lambda: whole(params, clip).block_until_ready(), 1.0)
+
+
+def torch_model(model: CRNN) -> Timed:
+    """The model alone, eager, from the log-mel of one second on."""
+    config, dtype = model.config, model.get_parameter("conv.0.weight").dtype
+    frames = torch.zeros(1, config.n_mels, config.num_frames(SAMPLE_RATE), dtype=dtype)
+    return Timed(torch.inference_mode()(partial(model, frames)), 1.0)
+
+
+def jax_model(params: Params, config: CrnnConfig) -> Timed:
+    """The model alone, compiled, from the log-mel of one second on."""
+    model = jax.jit(lambda params, frames: Crnn(config).apply({"params": params}, frames)[0])
+    params = jax.tree.map(jnp.asarray, params)
+    frames = jnp.zeros((1, config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels))
+    return Timed(lambda: model(params, frames).block_until_ready(), 1.0)

@@ -1,0 +1,169 @@
+"""How fast training is: PyTorch against JAX on the same model and batch, and seeds together against one by one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from torch import nn
+
+from conversion.configs import to_task_config
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.frontend import log_mel
+from kws_jax.model import init_variables
+from kws_jax.training import train
+from kws_jax.training.losses import loss_function
+from kws_jax.training.recipe import Recipe, optimizer
+from kws_jax.training.training_set import TrainingSet
+from torch_ref import frontend, model
+from torch_ref.accounting import measure
+from torch_ref.train import SeminarRecipe
+
+Call = Callable[[], Any]
+NUM_CLASSES = 2
+
+
+def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int) -> list[dict[str, Any]]:
+    """Clips a second of one optimizer step without augmentation, and of JAX's epoch, as rows.
+
+    The steps do the same in both frameworks: forward, cross-entropy, backward, gradient norm, Adam. The epoch is the
+    project's own: one scan over batches that are gathered from cached mel power, augmented and masked.
+    """
+    calls, batches = {}, {}
+    for source in ("log-mel", "samples"):
+        calls["PyTorch", f"step from {source}"] = torch_step(config, batch_size, source)
+        calls["JAX", f"step from {source}"] = jax_step(config, batch_size, source)
+    calls["JAX", "epoch from cached mel power, augmented"] = jax_epoch(config, batch_size, num_batches=4)
+    batches = {key: 4 if "epoch" in key[1] else 1 for key in calls}
+    seconds = dict(zip(calls, measure(*calls.values(), warmup=1, repeats=repeats), strict=True))
+    rows = []
+    for (framework, what), time in seconds.items():
+        torch_time = seconds.get(("PyTorch", what))
+        rows.append(
+            {
+                "model": name,
+                "framework": framework,
+                "what": what,
+                "batch_size": batch_size,
+                "clips_per_second": batch_size * batches[framework, what] / time,
+                "ratio_to_torch": torch_time / time if torch_time else None,
+            }
+        )
+    return rows
+
+
+def seeds_together(name: str, config: CrnnConfig, batch_size: int, repeats: int, num_seeds: int = 3) -> dict[str, Any]:
+    """Seconds of an epoch of several seeds under vmap, and of the same epochs in turn, as a row."""
+    epoch, training_set, states, batches = _epochs(config, batch_size, 4, num_seeds)
+    one, together = jax.jit(epoch), jax.jit(jax.vmap(epoch, (0, None, 0)))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+    def in_turn() -> None:
+        for state, order in zip(states, batches, strict=True):
+            jax.block_until_ready(one(state, training_set, order))
+
+    seconds = measure(
+        in_turn, lambda: jax.block_until_ready(together(stacked, training_set, batches)), warmup=1, repeats=repeats
+    )
+    return {
+        "model": name,
+        "seeds": num_seeds,
+        "batch_size": batch_size,
+        "seconds_in_turn": seconds[0],
+        "seconds_together": seconds[1],
+        "speed_up": seconds[0] / seconds[1],
+    }
+
+
+def torch_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
+    """A step of the seminar's loop in PyTorch."""
+    recipe, task = SeminarRecipe(), to_task_config(config)
+    crnn, mel_power = model.CRNN(task).train(), frontend.MelPower(task)
+    adam = torch.optim.Adam(crnn.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    samples, labels = (torch.from_numpy(array) for array in _batch(batch_size))
+    ready = frontend.log_mel(mel_power(samples))
+
+    def step() -> float:
+        inputs = ready if source == "log-mel" else frontend.log_mel(mel_power(samples))
+        loss = nn.functional.cross_entropy(crnn(inputs), labels)
+        adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(crnn.parameters(), recipe.max_gradient_norm)
+        adam.step()
+        return loss.item()
+
+    return step
+
+
+def jax_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
+    """A compiled step of our loop, hard labels and no augmentation."""
+    recipe = Recipe(augmentation=None, batch_size=batch_size)
+    adam = optimizer(recipe, num_steps=1_000_000)
+    variables = init_variables(jax.random.key(0), config)
+    samples, labels = map(jnp.asarray, _batch(batch_size))
+    inputs = log_mel(config.frontend, samples) if source == "log-mel" else samples
+    key = jax.random.key(0)
+
+    @jax.jit
+    def step(variables: dict[str, Any], state: Any, inputs: jax.Array) -> Any:
+        frames = inputs if source == "log-mel" else log_mel(config.frontend, inputs)
+        rest = {name: value for name, value in variables.items() if name != "params"}
+
+        def loss_of(params: Any) -> Any:
+            return loss_function({"params": params, **rest}, config, recipe, frames, labels, None, key)
+
+        params = variables["params"]
+        (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, state = adam.update(gradient, state, params)
+        return {"params": optax.apply_updates(params, updates), **updated}, state, loss
+
+    carried = [variables, adam.init(variables["params"])]
+
+    def call() -> float:
+        *carried[:], loss = step(*carried, inputs)
+        return float(loss)
+
+    return call
+
+
+def jax_epoch(config: CrnnConfig, batch_size: int, num_batches: int) -> Call:
+    """An epoch of our loop, one compiled call."""
+    epoch, training_set, states, batches = _epochs(config, batch_size, num_batches, 1)
+    compiled = jax.jit(epoch)
+    return lambda: jax.block_until_ready(compiled(states[0], training_set, batches[0]))
+
+
+def _epochs(
+    config: CrnnConfig, batch_size: int, num_batches: int, num_seeds: int
+) -> tuple[Callable[..., Any], TrainingSet, list[train.TrainState], jax.Array]:
+    """An epoch as a function of state, training_set and batches, and such for it to run on."""
+    recipe, num_clips = replace(Recipe(), batch_size=batch_size), batch_size * num_batches
+    adam, rng = optimizer(recipe, num_steps=num_batches), np.random.default_rng(0)
+    frames, mels = config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels
+    power = rng.exponential(1.0, (num_clips, frames, mels)).astype(np.float32)
+    training_set = TrainingSet(
+        jnp.asarray(power),
+        jnp.asarray(rng.integers(0, NUM_CLASSES, num_clips)),
+        jnp.asarray(power[:2].reshape(-1, mels)),
+    )
+    keys = [jax.random.key(seed) for seed in range(num_seeds)]
+    states = [train.start_state(init_variables(key, config), config, adam, key) for key in keys]
+    batches = jnp.asarray(rng.integers(0, num_clips, (num_seeds, num_batches, batch_size)))
+
+    def epoch(state: train.TrainState, training_set: TrainingSet, batches: jax.Array) -> Any:
+        def body(state: train.TrainState, indices: jax.Array) -> Any:
+            return train.train_step(state, training_set, indices, config, recipe, adam, None, num_batches)
+
+        return jax.lax.scan(body, state, batches)
+
+    return epoch, training_set, states, batches
+
+
+def _batch(batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    samples = rng.normal(0, 0.1, (batch_size, SAMPLE_RATE)).astype(np.float32)
+    return samples, rng.integers(0, NUM_CLASSES, batch_size)

@@ -1,0 +1,110 @@
+"""The picture of a stream: the keyword's probability over time, above what was heard."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32
+from matplotlib.figure import Figure
+
+from kws_jax.config import SAMPLE_RATE, FrontendConfig
+from kws_jax.detector import Detection
+from kws_jax.frontend import log_mel
+
+__all__ = ["COLOURS", "DPI", "StreamResult", "plot_stream"]
+
+DPI = 150
+# Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+RED, BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], COLOURS[4], "0.7"
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What a stream gave; all times in seconds from its start.
+
+    Attributes:
+        keyword: The word to spot.
+        threshold: Probability from which on it is heard.
+        start: Of the keyword's clip.
+        end: Of the keyword's clip.
+        warm_up: When the attention's window has filled for the first time.
+        times: Ends of the steps' receptive fields.
+        probabilities: Of the keyword at each step.
+        detections: Times and smoothed probabilities of the detector's triggers.
+    """
+
+    keyword: str
+    threshold: float
+    start: float
+    end: float
+    warm_up: float
+    times: Float[np.ndarray, "steps"]
+    probabilities: Float[np.ndarray, "steps"]
+    detections: tuple[Detection, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """With lists in place of arrays."""
+        lists = {"times": self.times.tolist(), "probabilities": self.probabilities.tolist()}
+        return asdict(self) | lists | {"detections": [found._asdict() for found in self.detections]}
+
+    def describe(self) -> str:
+        """One line: where the probability is highest, and how often it is over the threshold elsewhere."""
+        if not self.times.size:
+            return "the recording is too short for a single step"
+        peak = int(self.probabilities.argmax())
+        # A step still hears the keyword until its attention's window has passed it.
+        near = (self.times > self.start) & (self.times < self.end + self.warm_up)
+        heard = self.probabilities >= self.threshold
+        return (
+            f"{self.keyword!r} is said at {self.start:.2f} to {self.end:.2f} s; highest probability "
+            f"{self.probabilities[peak]:.3f} at {self.times[peak]:.2f} s; over {self.threshold:g} in "
+            f"{(heard & near).sum()} steps there and {(heard & ~near).sum()} elsewhere"
+        )
+
+
+def plot_stream(result: StreamResult, waveform: Float32[np.ndarray, "samples"], config: FrontendConfig) -> Figure:
+    """Draws a stream.
+
+    Args:
+        result: What came out.
+        waveform: What went in.
+        config: The front end whose log-mel is shown.
+    """
+    seconds = len(waveform) / SAMPLE_RATE
+    figure = Figure(figsize=(9, 4.6), dpi=DPI, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    top.axvspan(0, result.warm_up, color=GREY, label="warm-up", hatch="///", fill=False, linewidth=0)
+    top.axvspan(result.start, result.end, color=ORANGE, alpha=0.35, linewidth=0, label=f"“{result.keyword}” is said")
+    top.axhline(result.threshold, color="0.3", linestyle="--", linewidth=1, label=f"threshold {result.threshold:g}")
+    top.plot(result.times, result.probabilities, color=BLUE, linewidth=1.5, marker=".", markersize=3)
+    top.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{result.keyword}”")
+    if result.detections:
+        heard, scores = zip(*result.detections, strict=True)
+        top.plot(
+            heard,
+            scores,
+            "v",
+            color=RED,
+            markersize=9,
+            markeredgecolor="white",
+            label="detection",
+            zorder=3,
+            clip_on=False,
+        )
+    top.grid(color="0.92")
+    top.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    picture = bottom.imshow(
+        np.asarray(log_mel(config, jnp.asarray(waveform)[None])[0]).T,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, config.num_mels),
+        cmap="viridis",
+    )
+    for edge in (result.start, result.end):
+        bottom.axvline(edge, color=ORANGE, linewidth=1)
+    bottom.set(xlim=(0, seconds), xlabel="time (s)", ylabel="mel band")
+    figure.colorbar(picture, ax=[top, bottom], label="log-mel power (natural log)", pad=0.01, fraction=0.03)
+    return figure

@@ -1,0 +1,1 @@
+"""Models over hours of audio, and how they are judged there."""

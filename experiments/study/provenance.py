@@ -1,0 +1,96 @@
+"""What decides a run's weights, kept beside them, so that weights which exist are not trained again.
+
+A record may be deleted, say because its schema has changed, and the run judged again from its model. To train again,
+delete its folder. A field that a configuration or a recipe did not have when it was written counts as at its default
+now: a new field's default has to mean what was done without it.
+"""
+
+import hashlib
+import json
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.study.settings import Setting, deployed_model
+from experiments.study.task import Task
+from kws_jax.files import written
+from torch_ref.train import SeminarRecipe
+
+FILE = "provenance.json"
+WORDS = ("question", "expectation", "headline")  # of a setting, which decide nothing
+
+
+def provenance(setting: Setting, task: Task) -> dict[str, Any]:
+    """All that decides the weights of a setting's run, beside the code."""
+    speech = task.source.speech
+    return {
+        "framework": "PyTorch" if isinstance(setting.recipe, SeminarRecipe) else "JAX",
+        "setting": replace(setting, question="", expectation="", headline=False),
+        "keyword": task.keyword,
+        "split": task.split.name,
+        "seed": task.seed,
+        "clips": task.corpus.fingerprint,
+        "speech": _fingerprint(speech) if speech and setting.speech_share else None,
+        "learns_from": {name: _digest(task.load_model(name).variables) for name in setting.learns_from},
+    }
+
+
+def to_json(made: dict[str, Any]) -> str:
+    """One line."""
+    return json.dumps(made, default=asdict)
+
+
+def write(folder: Path, made: dict[str, Any]) -> None:
+    """Says beside a run's weights how they were made."""
+    with written(folder / FILE) as part:
+        part.write_text(to_json(made) + "\n")
+
+
+def is_made_so(folder: Path, expected: dict[str, Any]) -> bool:
+    """Whether a run's folder says that its weights were made so."""
+    try:
+        stored = json.loads((folder / FILE).read_text())
+    except (OSError, ValueError):
+        return False
+    return stored.keys() == expected.keys() and all(_is_same(stored[name], value) for name, value in expected.items())
+
+
+def is_current(recorded: dict[str, Any], setting: Setting) -> bool:
+    """Whether a record's setting, with the model that it deployed, is still this one, but for the words about it."""
+    known = {field.name: field for field in fields(setting) if field.name not in WORDS}
+    values = {name: getattr(setting, name) for name in known} | {"model": deployed_model(setting)}
+    return recorded.keys() <= {*known, *WORDS} and all(
+        _is_same(recorded[name], values[name]) if name in recorded else _is_default(field, values)
+        for name, field in known.items()
+    )
+
+
+def _is_same(stored: Any, value: Any) -> bool:
+    if not is_dataclass(value) or isinstance(value, type) or not isinstance(stored, dict):
+        return bool(stored == json.loads(json.dumps(value, default=asdict)))
+    known = {field.name: field for field in fields(value)}
+    values = {name: getattr(value, name) for name in known}
+    return stored.keys() <= known.keys() and all(
+        _is_same(stored[name], values[name]) if name in stored else _is_default(field, values)
+        for name, field in known.items()
+    )
+
+
+def _is_default(field: "Field[Any]", values: dict[str, Any]) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return bool(values[field.name] == default)
+
+
+def _digest(variables: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        digest.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _fingerprint(folder: Path) -> str:
+    files = sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file())
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -1,0 +1,283 @@
+"""What a run leaves behind: a folder with one JSON record that says what ran, on what, how well, and at which cost.
+
+RESULTS/runs/NAME/record.json         the record, written last
+                  scores.npz          ranks of the held-out clips, for intervals over any runs
+                  log.jsonl           the training's log, where there was one
+                  model.safetensors   the model as it was judged
+                  provenance.json     all that decides its weights
+"""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kws_jax.errors import UserError
+from kws_jax.files import written
+
+RUNS, RECORD, SCORES, LOG, MODEL = "runs", "record.json", "scores.npz", "log.jsonl", "model.safetensors"
+BASE_NAME, TUNED_NAME = "base", "base_tuned"  # the homework's bar, and the strict one
+PACKAGES = ("jax", "flax", "optax", "torch", "torchaudio", "numpy", "thop")
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Metrics over one part of the split.
+
+    Attributes:
+        clips: Clips judged.
+        keyword_clips: Those of the keyword.
+        auroc_error: 1 - AUROC.
+        au_fa_fr: The homework's area at the part's own share of keyword clips.
+        balanced_au_fa_fr: The same at equal shares.
+        equal_error_rate: In [0, 1].
+    """
+
+    clips: int
+    keyword_clips: int
+    auroc_error: float
+    au_fa_fr: float
+    balanced_au_fa_fr: float
+    equal_error_rate: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the model costs; MACs are per 1 s clip unless said otherwise.
+
+    Attributes:
+        thop_macs: As the homework counts.
+        flop_counter_macs: Matrix products by torch's counter.
+        analytic_macs: Matrix products by arithmetic, the attention's weighted mean included.
+        macs_per_streamed_second: Of the model in a stream.
+        frontend_macs_per_second: Of the log-mel.
+        parameters: Numbers trained, batch norm folded away.
+        weight_bytes: Of the weights, with scales.
+        file_bytes: Of torch.save's file of the state_dict.
+        shipped_bytes: Of the file that is shipped.
+        homework_megabytes: Parameters x element size / 2**20.
+        state_bytes: What a stream remembers.
+    """
+
+    thop_macs: int
+    flop_counter_macs: int
+    analytic_macs: int
+    macs_per_streamed_second: float
+    frontend_macs_per_second: float
+    parameters: int
+    weight_bytes: int
+    file_bytes: int
+    shipped_bytes: int
+    homework_megabytes: float
+    state_bytes: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights were made.
+
+    Attributes:
+        framework: Of the training.
+        epochs: Of one initialisation.
+        seconds: In training, of all initialisations together, on one core beside whatever else ran.
+        clips_per_second: Median over the epochs.
+        final_loss: Mean over the last epoch.
+        restarts: Validation errors, 1 - AUROC, of the initialisations that the kept one was chosen from; empty where
+            there was one alone.
+    """
+
+    framework: str
+    epochs: int
+    seconds: float
+    clips_per_second: float
+    final_loss: float
+    restarts: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of a setting.
+
+    Attributes:
+        setting: The resolved row of the table, with the deployed model.
+        keyword: The word to spot.
+        corpus: "synthetic", or the data folder's name.
+        voices: What synthetic voices added to the corpus: "keyword" or "words", if anything.
+        split: "official" or "random".
+        seed: Of the training, and of a random split.
+        quick: Whether it only shows that everything works.
+        command: That ran it.
+        commit: Of the code, with "+" when any of it had changed since.
+        started: UTC, ISO 8601.
+        wall_seconds: Of the whole run.
+        versions: Of Python and the packages that matter.
+        device: Processor and its cores.
+        data: The corpus's fingerprint and the number of clips of each part.
+        training: None where the weights are another setting's.
+        validation: Quality on validation speakers; None on a random split.
+        testing: Quality on test speakers.
+        held_out: Quality on both together.
+        cost: Cost.
+    """
+
+    setting: dict[str, Any]
+    keyword: str
+    corpus: str
+    voices: str | None
+    split: str
+    seed: int
+    quick: bool
+    command: str
+    commit: str
+    started: str
+    wall_seconds: float
+    versions: dict[str, str]
+    device: str
+    data: dict[str, Any]
+    training: Training | None
+    validation: Quality | None
+    testing: Quality
+    held_out: Quality
+    cost: Cost
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return run_name(self.setting["name"], self.keyword, self.voices, self.split, self.seed)
+
+
+def run_name(setting: str, keyword: str, voices: str | None, split: str, seed: int) -> str:
+    """Name of a run; one that synthetic voices helped to train says so."""
+    helped = f"-{voices}_by_voices" if voices else ""
+    return f"{setting}-{keyword}{helped}-{split}-{seed}"
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON in one piece."""
+    with written(path) as part:
+        part.write_text(json.dumps(values, indent=1) + "\n")
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Writes the record of a run into its folder."""
+    write_json(folder / RECORD, asdict(record))
+
+
+def read_record(path: Path) -> Record:
+    """Reads a record.
+
+    Raises:
+        UserError: If the file is no record of this version.
+    """
+    try:
+        values = json.loads(path.read_text())
+        for part, kind in (("training", Training), ("cost", Cost)):
+            values[part] = _read(kind, values[part])
+        for part in ("validation", "testing", "held_out"):
+            values[part] = _read(Quality, values[part])
+        return Record(**values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is no record of this version ({error}): delete it and run again") from error
+
+
+def _read(kind: Callable[..., Any], values: dict[str, Any] | None) -> Any:
+    if values is None:
+        return None
+    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+def read_records(results: Path) -> list[Record]:
+    """All records of a results folder, by name.
+
+    Raises:
+        UserError: If there are none.
+    """
+    paths = sorted((results / RUNS).glob(f"*/{RECORD}"))
+    if not paths:
+        raise UserError(f"no records in {results / RUNS}: make some with python -m experiments.run")
+    return [read_record(path) for path in paths]
+
+
+class Scores(NamedTuple):
+    """What a run made of its held-out clips.
+
+    Attributes:
+        ranks: Of the margins, logit of the keyword minus that of the rest: equal where they are equal. All that is made
+            of scores here, 1 - AUROC and its intervals, uses their order alone.
+        labels: 1 for the keyword, else 0.
+        speakers: Numbers of the speakers over the whole corpus: the same person in all runs on it, whatever the split.
+        testing: Whether a clip is a test speaker's, not a validation speaker's.
+    """
+
+    ranks: np.ndarray
+    labels: np.ndarray
+    speakers: np.ndarray
+    testing: np.ndarray
+
+
+def write_scores(
+    folder: Path, margins: np.ndarray, labels: np.ndarray, speakers: np.ndarray, testing: np.ndarray
+) -> None:
+    """Keeps a run's scores; arrays have one number a held-out clip."""
+    with written(folder / SCORES) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            ranks=np.unique(margins, return_inverse=True)[1].astype(np.uint16),
+            labels=labels.astype(np.int8),
+            speakers=speakers.astype(np.uint16),
+            testing=testing.astype(bool),
+        )
+
+
+def read_scores(results: Path, run: Record) -> Scores:
+    """The scores of a run.
+
+    Raises:
+        UserError: If they are missing or damaged.
+    """
+    try:
+        with np.load(results / RUNS / run.name / SCORES) as file:
+            return Scores(*(file[name] for name in Scores._fields))
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"the scores of {run.name} cannot be read ({error}): run it again") from error
+
+
+def read_log(results: Path, run: str) -> list[dict[str, Any]]:
+    """The lines of a run's training log; none where there is none."""
+    path = results / RUNS / run / LOG
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def environment() -> dict[str, Any]:
+    """The parts of a record that describe where it ran: commit, versions, device."""
+    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
+    return {"commit": commit(ROOT), "versions": versions, "device": _device()}
+
+
+def commit(root: Path) -> str:
+    """Commit of a checkout's code, with "+" when a Python file in it has changed since, or is new."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _device() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,0 +1,190 @@
+"""Records of detectors on hours of continuous audio: RESULTS/streams/NAME.json, and RESULTS/streams_peer/NAME.json."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.study.records import write_json
+from kws_jax.errors import UserError
+
+STREAMS, PEERS = "streams", "streams_peer"
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class StreamQuality:
+    """One way of running a detector, judged; intervals are (low, high) at 95 %.
+
+    Attributes:
+        smoothing: Steps, chosen on validation speakers.
+        threshold: For one false alarm an hour on validation speakers; None where no threshold reaches that.
+        miss_rate: On test speakers at that threshold.
+        miss_rate_interval: Keywords' speakers resampled.
+        false_alarms_per_hour: On test speakers at that threshold.
+        false_alarms_interval: Exact for a Poisson count.
+        latency: Median time from the word's end to its detection, in seconds.
+        latency_90: Its 90th percentile.
+        validation_miss_rate_at_1: On validation speakers' own curve, at 1 false alarm an hour.
+        test_miss_rate_at_1: On test speakers' own curve; a comparison of curves, not of a threshold in use.
+        test_miss_rate_at_half: The same at 0.5.
+        test_miss_rate_at_1_interval: Streams resampled.
+        test_miss_rate_at_half_interval: The same at 0.5.
+        curve: Of test speakers: false alarms per hour and miss rate, by threshold.
+    """
+
+    smoothing: int
+    threshold: float | None
+    miss_rate: float
+    miss_rate_interval: Ends
+    false_alarms_per_hour: float
+    false_alarms_interval: Ends
+    latency: float | None
+    latency_90: float | None
+    validation_miss_rate_at_1: float
+    test_miss_rate_at_1: float
+    test_miss_rate_at_half: float
+    test_miss_rate_at_1_interval: Ends
+    test_miss_rate_at_half_interval: Ends
+    curve: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was heard: the same audio for all that is compared.
+
+    Attributes:
+        keyword: The word to spot.
+        corpus: The data folder's name.
+        fingerprint: Of the corpus.
+        speech: The name of the folder of running speech.
+        seed: Of the glueing.
+        validation: Hours, streams, keywords, their speakers, signal-to-noise ratios and events of validation speakers.
+        testing: The same of test speakers.
+    """
+
+    keyword: str
+    corpus: str
+    fingerprint: str
+    speech: str
+    seed: int
+    validation: dict[str, Any]
+    testing: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StreamRecord:
+    """A setting's model on scenes.
+
+    Attributes:
+        setting: Of the study; of a model of one's own, its file's name.
+        seed: Of its training.
+        heard: The scenes.
+        modes: "carried", "reset" and "sliding", judged.
+        reset_seconds: How often "reset" sets the GRU's state to zero.
+        carried_minus_sliding: Misses at one false alarm an hour: estimate, low, high.
+        reset_minus_sliding: The same.
+        macs_per_second: Of model and front end, by mode.
+        state_bytes: What a stream remembers.
+        algorithmic_latency: How late a step comes, in seconds.
+        commit: Of the code.
+        versions: Of Python and the packages that matter.
+        device: Processor and its cores.
+    """
+
+    setting: str
+    seed: int | None
+    heard: Heard
+    modes: dict[str, StreamQuality]
+    reset_seconds: float
+    carried_minus_sliding: tuple[float, float, float]
+    reset_minus_sliding: tuple[float, float, float]
+    macs_per_second: dict[str, dict[str, float]]
+    state_bytes: int
+    algorithmic_latency: float
+    commit: str
+    versions: dict[str, str]
+    device: str
+
+
+@dataclass(frozen=True)
+class PeerRecord:
+    """Another engine on the same scenes.
+
+    Attributes:
+        engine: Its name.
+        version: Its version.
+        heard: The scenes.
+        quality: Judged at thresholds of its own.
+        speed: By engine or checkpoint: "seconds_per_second" of the processor, and "median_chunk_seconds".
+        commit: Of the code.
+        versions: Of Python and the packages that matter.
+        device: Processor and its cores.
+    """
+
+    engine: str
+    version: str
+    heard: Heard
+    quality: StreamQuality
+    speed: dict[str, dict[str, float]]
+    commit: str
+    versions: dict[str, str]
+    device: str
+
+
+def write_stream(path: Path, record: StreamRecord | PeerRecord) -> None:
+    """Writes a record in one piece."""
+    write_json(path, asdict(record))
+
+
+def read_streams(results: Path) -> list[StreamRecord]:
+    """All records of our detectors, by name; one a setting, keyword and seed.
+
+    Raises:
+        UserError: If a file is no record of this version.
+    """
+    found: dict[Any, StreamRecord] = {}
+    for path, values in _read(results / STREAMS):
+        try:
+            modes = {name: _quality(mode) for name, mode in values.pop("modes").items()}
+            values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+            record = StreamRecord(heard=Heard(**values.pop("heard")), modes=modes, **values)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise _foreign(path, error) from error
+        found[record.setting, record.heard.keyword, record.seed] = record
+    return list(found.values())
+
+
+def read_peers(results: Path) -> list[PeerRecord]:
+    """All records of other engines, by name.
+
+    Raises:
+        UserError: If a file is no record of this version.
+    """
+    records = []
+    for path, values in _read(results / PEERS):
+        try:
+            heard, quality = Heard(**values.pop("heard")), _quality(values.pop("quality"))
+            records.append(PeerRecord(heard=heard, quality=quality, **values))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise _foreign(path, error) from error
+    return records
+
+
+def _quality(values: dict[str, Any]) -> StreamQuality:
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return StreamQuality(**fields)
+
+
+def _read(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    read = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            read.append((path, json.loads(path.read_text())))
+        except ValueError as error:
+            raise _foreign(path, error) from error
+    return read
+
+
+def _foreign(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is no record of this version ({error}): delete it and judge again")

@@ -1,0 +1,210 @@
+"""What settings are run on: clips, a keyword, a split, a seed, and the folder that holds the results."""
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from experiments.study.records import LOG, MODEL, RECORD, RUNS, run_name
+from kws_jax.checkpoint import Checkpoint, load
+from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
+from kws_jax.data.splits import Split, check_split, split_official, split_random
+from kws_jax.data.synthetic import SPEECH_FOLDER, generate_corpus
+from kws_jax.errors import UserError
+
+SYNTHETIC_KEYWORD = "sheila"
+# Takes of the keyword by each voice: 38 of the 64 voices train, so 1,368 takes do, as many as real ones of "happy".
+TAKES_OF_KEYWORD = 36
+Voices = Literal["keyword", "words"]  # what synthetic voices say: the keyword alone, or other words too
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where clips and running speech lie.
+
+    Attributes:
+        name: "synthetic", or the name of the data folder.
+        folder: Laid out as Speech Commands.
+        keywords: The words to spot.
+        speech: Folder of running speech that some settings train on.
+        arguments: Of the command line, to repeat a run.
+        voices: What synthetic voices add to the clips of `folder`, if anything.
+        spoken: Folder of what they say.
+    """
+
+    name: str
+    folder: Path
+    keywords: tuple[str, ...]
+    speech: Path | None
+    arguments: tuple[str, ...]
+    voices: Voices | None = None
+    spoken: Path | None = None
+
+    def load(self) -> Corpus:
+        """The clips."""
+        corpus = load_corpus(self.folder)
+        if self.spoken is None:
+            return corpus
+        return with_voices(corpus, load_corpus(self.spoken), self.keywords[0], self.voices or "words")
+
+
+def find_source(
+    data: Path | None, keywords: tuple[str, ...], speech: Path | None, out: Path, voices: Voices | None = None
+) -> DataSource:
+    """Clips on disk, or without `data` spoken by synthetic voices into `out`.
+
+    Args:
+        data: Folder laid out as Speech Commands.
+        keywords: The words to spot.
+        speech: Folder of running speech.
+        out: Output folder.
+        voices: What synthetic voices add to the clips on disk, if anything.
+
+    Raises:
+        UserError: If there is no keyword for real data, or more than one for synthetic, or the voices cannot speak.
+    """
+    if voices and (data is None or len(keywords) != 1):
+        raise UserError("--voices adds one keyword to real clips: give --data DIR and --keywords WORD")
+    if data is None:
+        if len(keywords) > 1:
+            raise UserError("the synthetic corpus is spoken for one keyword: name one, or give --data")
+        keywords = keywords or (SYNTHETIC_KEYWORD,)
+        folder = generate_corpus(out / "synthetic" / "corpus", keywords[0])
+        return DataSource("synthetic", folder, keywords, folder / SPEECH_FOLDER, ())
+    if not keywords:
+        raise UserError("say which word to spot: --keywords WORD")
+    arguments: tuple[str, ...] = ("--data", data.as_posix())
+    if speech is not None:
+        arguments = (*arguments, "--speech", speech.as_posix())
+    if voices is None:
+        return DataSource(data.resolve().name, data, keywords, speech, arguments)
+    folder = out / "synthetic" / f"voices-{keywords[0]}"
+    spoken = generate_corpus(folder, keywords[0], clips_of_keyword=TAKES_OF_KEYWORD)
+    arguments = (*arguments, "--voices", voices)
+    return DataSource(data.resolve().name, data, keywords, speech, arguments, voices, spoken)
+
+
+def with_voices(real: Corpus, spoken: Corpus, keyword: str, voices: Voices) -> Corpus:
+    """Adds a synthetic corpus's clips to those of a real one; the noise stays the real one's.
+
+    A voice is a speaker like any other, whose part of the split follows from its name.
+
+    Args:
+        real: Clips by people, perhaps none of the keyword.
+        spoken: Clips by synthetic voices.
+        keyword: The word to spot.
+        voices: Which of the voices' clips.
+
+    Raises:
+        UserError: If a file of the same name is in both.
+    """
+    chosen = np.flatnonzero(spoken.words == keyword) if voices == "keyword" else np.arange(len(spoken.names))
+    names = np.concatenate([real.names, spoken.names[chosen]])
+    order = np.argsort(names)
+    if (twice := names[order][1:][names[order][1:] == names[order][:-1]]).size:
+        raise UserError(f"{twice[0]} is both in the data and among the synthetic voices' clips: rename one")
+    place = np.argsort(order)  # of each clip among all
+    waveforms = np.empty((len(names), CLIP_LENGTH), real.waveforms.dtype)
+    waveforms[place[: len(real.names)]] = real.waveforms
+    waveforms[place[len(real.names) :]] = spoken.waveforms[chosen]
+    return Corpus(
+        waveforms=waveforms,
+        words=np.concatenate([real.words, spoken.words[chosen]])[order],
+        speakers=np.concatenate([real.speakers, spoken.speakers[chosen]])[order],
+        names=names[order],
+        background=real.background,
+        fingerprint=hashlib.sha256(f"{real.fingerprint} {spoken.fingerprint} {voices}".encode()).hexdigest(),
+        unreadable=(*real.unreadable, *spoken.unreadable),
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """What settings are run on.
+
+    Attributes:
+        corpus: All clips.
+        source: Where its clips and running speech lie.
+        keyword: The word to spot.
+        split: Who trains, who chooses, who judges.
+        seed: Of training.
+        out: Results folder; see `experiments.study.records`.
+        quick: Whether runs only show that everything works.
+    """
+
+    corpus: Corpus
+    source: DataSource
+    keyword: str
+    split: Split
+    seed: int
+    out: Path
+    quick: bool = False
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """1 for the keyword's clips."""
+        return self.corpus.labels(self.keyword)
+
+    def run_name(self, setting: str) -> str:
+        """Name of a setting's run on this task."""
+        return run_name(setting, self.keyword, self.source.voices, self.split.name, self.seed)
+
+    def folder(self, setting: str) -> Path:
+        """Where all that a setting's run leaves behind lies."""
+        return self.out / RUNS / self.run_name(setting)
+
+    def record_path(self, setting: str) -> Path:
+        """Where a setting's record lies."""
+        return self.folder(setting) / RECORD
+
+    def model_path(self, setting: str) -> Path:
+        """Where a setting's model lies, as it was judged."""
+        return self.folder(setting) / MODEL
+
+    def log_path(self, setting: str) -> Path:
+        """Where a setting's training log lies."""
+        return self.folder(setting) / LOG
+
+    def unfinished(self, setting: str) -> Path:
+        """What a setting's run keeps until it has its record: the state of its training, or why it failed."""
+        return self.folder(setting) / "unfinished"
+
+    def load_model(self, setting: str) -> Checkpoint:
+        """A setting's trained model."""
+        return load(self.model_path(setting))
+
+    def command(self, setting: str) -> str:
+        """The command that runs one setting on this task."""
+        words = ["python", "-m", "experiments.run", setting, *self.source.arguments, "--keywords", self.keyword]
+        words += ["--split", self.split.name, "--seeds", str(self.seed)]
+        return shlex.join([*words, "--quick"] if self.quick else words)
+
+    def describe(self) -> dict[str, Any]:
+        """The corpus's fingerprint, and the sizes of the split's parts."""
+        split, labels, speakers = self.split, self.labels, self.corpus.speakers
+        parts = {"training": split.training, "validation": split.validation, "testing": split.testing}
+        return {"fingerprint": self.corpus.fingerprint, "unreadable": len(self.corpus.unreadable)} | {
+            name: {
+                "clips": int(part.size),
+                "keyword_clips": int(labels[part].sum()),
+                "speakers": int(np.unique(speakers[part]).size),
+            }
+            for name, part in parts.items()
+        }
+
+
+def make_task(
+    source: DataSource, corpus: Corpus, keyword: str, split: str, seed: int, out: Path, quick: bool = False
+) -> Task:
+    """Splits a corpus.
+
+    Raises:
+        UserError: If no clip has the keyword, or a part of the split lacks a class.
+    """
+    parts = split_official(corpus) if split == "official" else split_random(corpus, seed)
+    check_split(parts, corpus.labels(keyword), keyword)
+    return Task(corpus, source, keyword, parts, seed, out, quick)

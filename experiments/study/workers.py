@@ -1,0 +1,153 @@
+"""Jobs that need one another, on all cores: worker processes of one thread each."""
+
+import multiprocessing
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from typing import Any, Generic, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from kws_jax.errors import UserError
+
+TICK = 1.0  # s between two calls of on_tick
+# JAX takes the size of its thread pool from NPROC; OpenMP, and with it torch, from OMP_NUM_THREADS.
+ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
+XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[J, R]):
+    """How a job ended: with a result, with an error, or not begun.
+
+    Attributes:
+        job: The job.
+        result: What the function returned.
+        error: Why there is no result, in one line.
+        traceback: Of an error that is not the user's.
+        lost: Whether the error is that of a job that this one needs.
+        seconds: That it took.
+    """
+
+    job: J
+    result: R | None = None
+    error: str | None = None
+    traceback: str | None = None
+    lost: bool = False
+    seconds: float = 0.0
+
+
+def run_jobs(
+    function: Callable[[J], R],
+    needs: Mapping[J, tuple[J, ...]],
+    num_workers: int,
+    quiet: bool = False,
+    on_tick: Callable[[Mapping[J, float]], None] = lambda running: None,
+) -> Generator[Outcome[J, R], None, None]:
+    """Runs every job once those that it needs have run, and yields how each ended as soon as it has.
+
+    A job that raises, or whose process dies, takes with it those that need it; the others go on. When the caller stops,
+    by an exception or by closing the iterator, the workers are killed; so they are when this process dies.
+
+    Args:
+        function: Of a job; importable by a new process, as are jobs and results.
+        needs: By job, in order of preference: the jobs that must have run before it, all of them keys too.
+        num_workers: Processes at most.
+        quiet: Whether the workers' progress bars go away.
+        on_tick: Called at least once a second with the running jobs and the seconds that each has taken.
+
+    Raises:
+        ValueError: If jobs need one another in a circle.
+    """
+    order, rank = TopologicalSorter(needs), {job: number for number, job in enumerate(needs)}
+    order.prepare()
+    ready, failed, running = list[J](), set[J](), dict[Future[dict[str, Any]], tuple[J, float]]()
+    with _environment(quiet), _pool(num_workers) as pool:
+        while order.is_active():
+            ready = sorted([*ready, *order.get_ready()], key=rank.__getitem__)
+            for job in [job for job in ready if failed.intersection(needs[job])]:
+                first = next(need for need in needs[job] if need in failed)
+                ready.remove(job)
+                failed.add(job)
+                order.done(job)
+                yield Outcome(job, error=f"needs {first}", lost=True)
+            while ready and len(running) < num_workers:
+                job = ready.pop(0)
+                running[pool.schedule(_work, (function, job))] = job, time.perf_counter()
+            for future in wait(running, TICK, FIRST_COMPLETED).done:
+                job, start = running.pop(future)
+                answer = _answer(future)
+                if "error" in answer:
+                    failed.add(job)
+                order.done(job)
+                yield Outcome(job, seconds=time.perf_counter() - start, **answer)
+            on_tick({job: time.perf_counter() - start for job, start in running.values()})
+
+
+@contextmanager
+def _pool(num_workers: int) -> Iterator[ProcessPool]:
+    """Spawned processes, since a fork of one in which JAX runs threads may hang; killed in the end."""
+    pool = ProcessPool(num_workers, context=multiprocessing.get_context("spawn"), initializer=_die_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def _work(function: Callable[[Any], Any], job: Any) -> dict[str, Any]:
+    """What a worker process does."""
+    try:
+        return {"result": function(job)}
+    except UserError as error:
+        return {"error": str(error)}
+    except Exception as error:
+        return {"error": _one_line(error), "traceback": traceback.format_exc()}
+
+
+def _answer(future: "Future[dict[str, Any]]") -> dict[str, Any]:
+    try:
+        return future.result()
+    except ProcessExpired as error:
+        return {"error": f"its process died with exit status {error.exitcode}"}
+    except Exception as error:
+        return {"error": _one_line(error)}
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+@contextmanager
+def _environment(quiet: bool) -> Iterator[None]:
+    """What worker processes find in their environment; libraries read it when they are imported."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {XLA_ONE_THREAD}".strip()
+    changes = ONE_THREAD | {"XLA_FLAGS": flags} | ({"TQDM_DISABLE": "1"} if quiet else {})
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name in changes:
+            del os.environ[name]
+        os.environ.update(before)

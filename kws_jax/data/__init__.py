@@ -1,0 +1,1 @@
+"""What is heard: sound, corpora, splits, scenes, synthetic voices. NumPy only."""

@@ -1,0 +1,1 @@
+"""How well models and detectors do. NumPy only, but for the detector."""

@@ -1,0 +1,1 @@
+"""What only training needs: recipes, losses, pruning, quantization, the loop."""

@@ -1,0 +1,134 @@
+"""The benchmark: that what is timed is the model, and that a quick run on toys leaves a whole file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments.settings import BY_NAME
+from scipy.special import softmax
+
+from conversion.files import from_module, to_module
+from experiments import benchmark
+from experiments.benchmark import Plan, chosen_models, timing
+from experiments.benchmark import training as training_speed
+from experiments.study.workers import Outcome
+from kws_jax import checkpoint
+from kws_jax.config import BASE
+from kws_jax.errors import UserError
+from kws_jax.model import predict
+from tests.helpers.models import LIGHT, TOY, random_variables
+from tests.tolerances import CROSS_FRAMEWORK, GRADIENT
+from torch_ref.model import CRNN
+from torch_ref.qint8 import to_fp16, to_qint8
+
+TOYS = Plan((("toy", TOY), ("light", LIGHT)), (("toy", TOY),), seconds=0.7, batch_size=4, repeats=2, training_repeats=1)
+VARIABLES = random_variables(TOY)
+
+
+def test_what_is_timed_in_one_call_is_the_models_probability():
+    samples = timing.some_audio(1)[None]
+    expected = softmax(predict(VARIABLES, TOY, jnp.asarray(samples)), axis=1)[0, 1]
+    model = to_module(TOY, VARIABLES)
+    for timed in (timing.jax_clip(VARIABLES["params"], TOY), timing.torch_clip(model)):
+        assert timed.seconds == 1.0
+        np.testing.assert_allclose(timed.call(), [expected], rtol=0, atol=CROSS_FRAMEWORK)
+
+
+@pytest.mark.parametrize("convert", [lambda model: model, to_fp16, to_qint8], ids=["fp32", "fp16", "qint8"])
+def test_a_timed_stream_takes_a_step_a_call(convert: Callable[[CRNN], CRNN]):
+    streams = [timing.torch_stream(convert(to_module(TOY, VARIABLES)), TOY.max_window_length)]
+    streams.append(timing.jax_stream(VARIABLES["params"], TOY))
+    for timed in streams:
+        assert timed.seconds == TOY.block_size / 16_000
+        steps = [timed.call()[1] for _ in range(TOY.warmup_blocks + 3)]
+        assert [len(probabilities) for probabilities in steps] == [0] * TOY.warmup_blocks + [1] * 3
+        assert len({float(probabilities[0]) for probabilities in steps[TOY.warmup_blocks :]}) == 3, "its state moves on"
+
+
+def test_the_timed_scan_is_the_stream():
+    timed = timing.jax_scan(VARIABLES["params"], TOY, 0.7)
+    stream = timing.streaming.StreamingKws(VARIABLES["params"], TOY)
+    _, expected = stream.push(timing.some_audio(0.7)[: round(timed.seconds * 16_000)])
+    np.testing.assert_allclose(timed.call()[0, TOY.warmup_blocks :], expected, rtol=0, atol=CROSS_FRAMEWORK)
+
+
+def test_seconds_are_per_second_of_audio(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(timing.accounting, "measure", lambda *calls, **_: [call() for call in calls])
+    timed = [timing.Timed(lambda: 3.0, 2.0), timing.Timed(lambda: 3.0, 6.0)]
+    assert timing.seconds_per_second(*timed) == [1.5, 0.5]
+
+
+@pytest.mark.parametrize("source", ["log-mel", "samples"])
+def test_training_steps_of_both_frameworks_learn_the_same(source: str, monkeypatch: pytest.MonkeyPatch):
+    """From equal weights, a first loss is equal; later steps lower it in both."""
+    model = to_module(TOY, VARIABLES).train()
+    model.gru.dropout = 0.0
+    config = replace(TOY, gru_dropout=0.0)
+    monkeypatch.setattr(training_speed.model, "CRNN", lambda task: model)
+    monkeypatch.setattr(training_speed, "init_variables", lambda key, config: VARIABLES)
+    steps = [make(config, 4, source) for make in (training_speed.torch_step, training_speed.jax_step)]
+    first = [step() for step in steps]
+    assert abs(first[0] - first[1]) < GRADIENT
+    assert max(step() for step in steps for _ in range(20)) < min(first)
+    trained = from_module(model, TOY)["params"]["classifier"]["kernel"]
+    assert (trained != VARIABLES["params"]["classifier"]["kernel"]).any()
+
+
+@pytest.mark.slow
+def test_seeds_together_are_the_seeds_in_turn():
+    epoch, corpus, states, batches = training_speed._epochs(TOY, 4, 2, 3)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    _, together = jax.jit(jax.vmap(epoch, (0, None, 0)))(stacked, corpus, batches)
+    one = jax.jit(epoch)
+    in_turn = [one(state, corpus, order)[1] for state, order in zip(states, batches, strict=True)]
+    np.testing.assert_allclose(together, in_turn, rtol=0, atol=GRADIENT)
+    assert len(np.unique(np.asarray(together)[:, 0])) == 3, "seeds differ"
+
+
+@pytest.mark.slow
+def test_a_quick_run_leaves_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def here(function, plans, num_workers):
+        """In this process, on toys."""
+        (plan,) = plans
+        assert (plan.models, num_workers) == ((("base", BASE), ("toy", TOY)), 1)
+        return iter([Outcome(plan, result=function(TOYS))])
+
+    monkeypatch.setattr(benchmark, "run_jobs", here)
+    checkpoint.save(tmp_path / "toy" / "flax", TOY, VARIABLES)
+    benchmark.main((str(tmp_path / "toy" / "flax"),), out=tmp_path / "out.json", quick=True)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert set(found["environment"]) == {"commit", "versions", "device"}
+    assert [(row["runtime"], row["model"]) for row in found["inference"]] == [
+        (runtime, model) for runtime in benchmark.RUNTIMES for model in ("toy", "light")
+    ]
+    for base, light in zip(found["inference"][::2], found["inference"][1::2], strict=True):
+        assert base["ratio_to_base"] == 1.0
+        ratio = base["microseconds_per_second"] / light["microseconds_per_second"]
+        assert light["ratio_to_base"] == pytest.approx(ratio)
+        assert light["step_milliseconds"] == 160.0
+    assert [row["ratio_to_torch"] is None for row in found["training"]] == [False] * 4 + [True]
+    assert min(row["clips_per_second"] for row in found["training"]) > 0
+    (row,) = found["vmap"]
+    assert row["speed_up"] == pytest.approx(row["seconds_in_turn"] / row["seconds_together"])
+
+
+def test_models_are_chosen_one_an_architecture():
+    chosen = chosen_models(())
+    assert len({config for _, config in chosen}) == len(chosen) > 0
+    assert BASE not in dict(chosen).values()
+    assert all(not config.batch_norm for _, config in chosen)
+    assert {name for name, _ in chosen} <= BY_NAME.keys()
+    with pytest.raises(UserError, match="'nothing' is no setting and no folder"):
+        chosen_models(("nothing",))
+
+
+def test_a_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(benchmark, "run_jobs", lambda *_, **__: iter([Outcome(None, error="no room")]))
+    with pytest.raises(UserError, match="no room"):
+        benchmark.main(("base",), out=tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()

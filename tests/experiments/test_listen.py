@@ -1,0 +1,245 @@
+"""Listening: every source gives the stream's own detections; every end and bad input is one clear line or none."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from experiments import listen
+from kws_jax import checkpoint
+from kws_jax.data.audio import read_audio
+from kws_jax.detector import DetectorConfig, detections
+from kws_jax.streaming import StreamingKws
+from tests.helpers.models import TOY, noise, random_variables
+
+ROOT = Path(__file__).parents[1]
+VARIABLES = random_variables(TOY)
+STEP = TOY.block_size / 16_000  # s
+# Loud and quiet by turns, so that the probability crosses any threshold in its range often; whole PCM values.
+SAMPLES = np.round(noise(0, 1, 40_001)[0] * np.repeat([3, 0.02] * 21, 1_000)[:40_001] * 2**15).clip(-(2**15), 2**15 - 1)
+PCM = SAMPLES.astype("<i2")
+
+
+def probabilities_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    stream = StreamingKws(VARIABLES["params"], TOY)
+    pieces = [stream.push(samples), stream.flush()]
+    times, probabilities = (np.concatenate(part) for part in zip(*pieces, strict=True))
+    return times, probabilities
+
+
+THRESHOLD = round(float(np.median(probabilities_of(PCM / np.float32(2**15))[1])), 4)
+
+
+def lines_of(samples: np.ndarray, **fields: float) -> list[dict]:
+    """What listening to these samples must write."""
+    config = DetectorConfig(**{"threshold": THRESHOLD, "refractory": 0.05, "step_duration": STEP} | fields)
+    found = zip(*detections(*probabilities_of(samples), config), strict=True)
+    lines = [{"time": round(float(time), 4), "probability": round(float(score), 6)} for time, score in found]
+    assert len(lines) > 3, "the test would show nothing"
+    return lines
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    checkpoint.save(folder, TOY, VARIABLES, {"keyword": "sheila", "threshold": THRESHOLD})
+    return str(folder)
+
+
+def heard(capsys: pytest.CaptureFixture, *arguments: str) -> list[dict]:
+    listen.main([*arguments, "--refractory", "0.05"])
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def approximately(lines: list[dict]) -> list:
+    return [{"time": line["time"], "probability": pytest.approx(line["probability"], abs=2e-6)} for line in lines]
+
+
+class Dribble(io.BytesIO):
+    """A pipe that hands over a few bytes at a time, an odd number of them."""
+
+    def read1(self, size: int | None = -1) -> bytes:
+        return self.read(min(size or 0, 4_097))
+
+
+def test_a_file_and_standard_input_give_the_streams_own_detections(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    soundfile.write(tmp_path / "a.wav", PCM, 16_000)
+    monkeypatch.setattr(listen, "FILE_BLOCK", 7_001)
+    expected = approximately(lines_of(PCM / np.float32(2**15)))
+    assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav")) == expected
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Dribble(PCM.tobytes())))
+    assert heard(capsys, "-", "--checkpoint", model) == expected
+
+
+@pytest.mark.parametrize(("sample_rate", "channels"), [(16_000, 2), (22_050, 1)])
+def test_other_rates_and_channels_are_as_the_reader_of_clips_has_them(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture, sample_rate: int, channels: int
+):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.stack([PCM, PCM // 3][:channels], axis=1), sample_rate)
+    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(lines_of(read_audio(path)))
+
+
+def test_options_come_before_what_the_checkpoint_names(model: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    soundfile.write(tmp_path / "a.wav", PCM, 16_000)
+    threshold = THRESHOLD - 0.01
+    expected = lines_of(PCM / np.float32(2**15), smoothing=2, threshold=threshold)
+    options = ["--smoothing", "2", "--threshold", str(threshold)]
+    assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav"), *options) == approximately(expected)
+    listen.main([str(tmp_path / "a.wav"), "--checkpoint", model])
+    assert capsys.readouterr().err == f"listening for sheila from probability {THRESHOLD:g} on; Ctrl-C ends\n"
+
+
+def test_half_a_sample_at_the_end_is_left_out(capsys: pytest.CaptureFixture):
+    chunks = list(listen.pcm_chunks(Dribble(PCM.tobytes() + b"\1")))
+    np.testing.assert_array_equal(np.concatenate(chunks), PCM / np.float32(2**15))
+    assert "half a sample" in capsys.readouterr().err
+
+
+def test_audio_shorter_than_a_step_has_no_detections(
+    model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\0\0")))
+    assert heard(capsys, "-", "--checkpoint", model) == []
+
+
+def _write_nan(path: Path) -> None:
+    samples = np.zeros(40_000, np.float32)
+    samples[24_000] = np.nan
+    soundfile.write(path, samples, 16_000, subtype="FLOAT")
+
+
+BAD_FILES = {
+    "nan.wav": (_write_nan, "NaN or infinite sample at 1.5 s"),
+    "empty.wav": (lambda path: soundfile.write(path, np.zeros(0), 16_000), "no samples"),
+    "slow.wav": (lambda path: soundfile.write(path, np.zeros(100), 2_000), "2000 Hz"),
+    "text.wav": (lambda path: path.write_text("no audio"), "text.wav"),
+    "headless.raw": (lambda path: path.write_bytes(PCM.tobytes()), "headless.raw"),
+    "folder.wav": (lambda path: path.mkdir(), "folder.wav"),
+    "missing.wav": (lambda path: None, "no file"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_cannot_be_heard_is_one_line(model: str, tmp_path: Path, name: str):
+    make, message = BAD_FILES[name]
+    make(tmp_path / name)
+    with pytest.raises(SystemExit, match=message) as stop:
+        listen.main([str(tmp_path / name), "--checkpoint", model])
+    assert "\n" not in str(stop.value)
+
+
+def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
+    for arguments, message in (
+        (["-", "--checkpoint", model], "no samples on standard input"),
+        (["--checkpoint", model], "name one source"),
+        (["-", "--microphone", "--checkpoint", model], "name one source"),
+        (["-", "--checkpoint", str(tmp_path)], "is no checkpoint"),
+        (["-", "--checkpoint", model, "--threshold", "1.5"], "1.5"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            listen.main(arguments)
+    checkpoint.save(tmp_path / "toy", TOY, VARIABLES, {"threshold": "high"})
+    with pytest.raises(SystemExit, match=r"about\.json: could not convert string to float: 'high'"):
+        listen.main(["-", "--checkpoint", str(tmp_path / "toy")])
+
+
+class FakeMicrophone:
+    """sounddevice as far as it is used: PCM in blocks, then Ctrl-C."""
+
+    PortAudioError = type("PortAudioError", (Exception,), {})
+
+    def __init__(self) -> None:
+        self.blocks = iter(np.split((PCM / np.float32(2**15))[:, None], range(640, len(PCM), 640)))
+
+    def InputStream(self, *arguments: int, channels: int, dtype: str) -> "FakeMicrophone":
+        assert (*arguments, channels, dtype) == (16_000, 640, 1, "float32")
+        return self
+
+    def __enter__(self) -> "FakeMicrophone":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def read(self, frames: int) -> tuple[np.ndarray, bool]:
+        block = next(self.blocks, None)
+        if block is None:
+            raise KeyboardInterrupt
+        return block, len(block) < frames
+
+
+def test_the_microphone_listens_until_ctrl_c(
+    model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "sounddevice", FakeMicrophone())
+    with pytest.raises(SystemExit) as stop:
+        listen.main(["--microphone", "--checkpoint", model, "--refractory", "0.05"])
+    assert stop.value.code == listen.INTERRUPTED
+    output = capsys.readouterr()
+    lines, expected = [json.loads(line) for line in output.out.splitlines()], lines_of(PCM / np.float32(2**15))
+    assert lines == approximately(expected)[: len(lines)]
+    assert len(expected) - len(lines) <= 1, "what the flush of a whole stream adds"
+    assert "samples were lost" in output.err
+
+
+def test_a_missing_microphone_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(SystemExit, match=r"pip install 'kws-jax\[microphone\]'"):
+        listen.main(["--microphone", "--checkpoint", model])
+    broken = FakeMicrophone()
+
+    def no_device(*arguments: object, **options: object) -> None:
+        raise broken.PortAudioError("Error querying device -1")
+
+    monkeypatch.setattr(broken, "InputStream", no_device)
+    monkeypatch.setitem(sys.modules, "sounddevice", broken)
+    with pytest.raises(SystemExit, match="no microphone: Error querying device -1"):
+        listen.main(["--microphone", "--checkpoint", model])
+
+
+@pytest.fixture
+def listener(model: str) -> Iterator[subprocess.Popen]:
+    """A listener in a process of its own that has written one detection and waits for more audio."""
+    command = [sys.executable, "-m", "experiments.listen", "-", "--checkpoint", model, "--refractory", "0.05"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        process.stdin.write(PCM.tobytes())
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline()) == approximately(lines_of(PCM / np.float32(2**15)))[0]
+        yield process
+        process.kill()
+
+
+def test_ctrl_c_ends_without_a_traceback(listener: subprocess.Popen):
+    listener.send_signal(signal.SIGINT)
+    _, errors = listener.communicate(timeout=30)
+    assert listener.returncode == listen.INTERRUPTED
+    assert errors.splitlines() == [f"listening for sheila from probability {THRESHOLD:g} on; Ctrl-C ends".encode()]
+
+
+def test_a_closed_pipe_ends_quietly(listener: subprocess.Popen):
+    listener.stdout.close()
+    with suppress(BrokenPipeError):  # it may have ended on what it had not yet said
+        listener.stdin.write(PCM.tobytes())
+        listener.stdin.close()
+    assert listener.wait(timeout=30) == 0
+    assert len(listener.stderr.read().splitlines()) == 1
+
+
+def test_listening_imports_no_torch():
+    script = "import sys, experiments.listen; print('torch' in sys.modules, 'jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "True"]

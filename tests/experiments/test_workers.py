@@ -1,0 +1,115 @@
+"""Jobs on worker processes: order, failures, deaths and interruptions."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.study.workers import Outcome, run_jobs
+from kws_jax.errors import UserError
+
+TESTS = Path(__file__).parent
+
+
+def work(job: str) -> tuple[str, int, str | None]:
+    """By the job's first word: fails in one of four ways, or says where and how it ran."""
+    kind = job.split()[0]
+    if kind == "mistake":
+        raise UserError("give --speech")
+    if kind == "bug":
+        raise ZeroDivisionError("of zero\nby zero")
+    if kind == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job, os.getpid(), os.environ.get("NPROC")
+
+
+def sleep(job: str) -> None:
+    Path(job).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def outcomes(needs: dict[str, tuple[str, ...]], num_workers: int = 2) -> dict[str, Outcome]:
+    return {outcome.job: outcome for outcome in run_jobs(work, needs, num_workers)}
+
+
+def test_jobs_run_after_their_needs_in_workers_of_one_thread():
+    before = dict(os.environ)
+    ended = outcomes({"last": ("a", "b"), "a": ("first",), "b": ("first",), "first": ()})
+    assert next(iter(ended)) == "first"
+    assert list(ended)[-1] == "last"
+    results = [outcome.result for outcome in ended.values()]
+    assert {job for job, _, _ in results} == set(ended)
+    assert {threads for _, _, threads in results} == {"1"}
+    assert os.getpid() not in {process for _, process, _ in results}
+    assert len({process for _, process, _ in results}) <= 2
+    assert all(outcome.seconds > 0 and outcome.error is None for outcome in ended.values())
+    assert dict(os.environ) == before
+
+
+def test_a_failure_takes_along_what_needs_it_and_nothing_else():
+    ended = outcomes(
+        {
+            "mistake": (),
+            "child": ("mistake",),
+            "grandchild": ("child", "fine"),
+            "bug": (),
+            "killed": (),
+            "orphan": ("killed",),
+            "fine": (),
+            "finer": ("fine",),
+        }
+    )
+    assert {job for job, outcome in ended.items() if outcome.error is None} == {"fine", "finer"}
+    assert ended["mistake"].error == "give --speech"
+    assert ended["mistake"].traceback is None
+    assert ended["bug"].error == "ZeroDivisionError: of zero"
+    assert "in work" in ended["bug"].traceback
+    assert ended["killed"].error == "its process died with exit status -9"
+    lost = {job: outcome.error for job, outcome in ended.items() if outcome.lost}
+    assert lost == {"child": "needs mistake", "grandchild": "needs child", "orphan": "needs killed"}
+
+
+def test_circles_are_named():
+    with pytest.raises(ValueError, match="circle: a, b"):
+        outcomes({"a": ("b",), "b": ("a",), "c": ()})
+
+
+def _gone(process: int) -> bool:
+    """Whether a process has ended; one that waits for its parent to notice has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def _eventually(condition: object) -> bool:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
+def test_no_worker_outlives_the_run(name: str, tmp_path: Path):
+    paths = [tmp_path / "one", tmp_path / "two"]
+    script = (
+        f"import sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
+        "from experiments.study.workers import run_jobs\n"
+        "from test_workers import sleep\n"
+        f"list(run_jobs(sleep, {{path: () for path in {[str(path) for path in paths]!r}}}, 2))\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    assert _eventually(lambda: all(path.exists() and path.read_text() for path in paths))
+    workers = [int(path.read_text()) for path in paths]
+    run.send_signal(getattr(signal, name))
+    errors = run.communicate(timeout=60)[1]
+    assert run.returncode == -getattr(signal, name)
+    assert ("KeyboardInterrupt" in errors) == (name == "SIGINT")
+    assert _eventually(lambda: all(_gone(worker) for worker in workers))

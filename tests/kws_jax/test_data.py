@@ -1,0 +1,273 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tolerances
+
+import kws_jax.data
+from kws_jax.data.audio import read_audio, to_float
+from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
+from kws_jax.errors import UserError
+
+RAMP = np.linspace(-32_768, 32_767, CLIP_LENGTH).astype(np.int16)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three words, five clips, one noise recording."""
+    for name in ("yes/ann_nohash_0", "yes/bob_nohash_0", "no/ann_nohash_0", "no/ann_nohash_1", "up/nameless"):
+        write(tmp_path / "corpus" / f"{name}.wav", np.roll(RAMP, len(name)))
+    write(tmp_path / "corpus" / "_background_noise_" / "hum.wav", RAMP[:100])
+    write(tmp_path / "corpus" / "_rejected_" / "ann_nohash_0.wav", RAMP)
+    return tmp_path / "corpus"
+
+
+def write(path: Path, samples: np.ndarray, sample_rate: int = 16_000, subtype: str | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, sample_rate, subtype)
+
+
+def load(folder: Path) -> Corpus:
+    return load_corpus(folder, folder.parent / "caches")
+
+
+def load_one(tmp_path: Path, samples: np.ndarray, sample_rate: int = 16_000, suffix: str = ".wav") -> np.ndarray:
+    write(tmp_path / "corpus" / "word" / f"a_nohash_0{suffix}", samples, sample_rate)
+    return load(tmp_path / "corpus").waveforms[0]
+
+
+def test_index(folder: Path) -> None:
+    corpus = load(folder)
+    assert corpus.names.tolist() == [
+        "no/ann_nohash_0.wav",
+        "no/ann_nohash_1.wav",
+        "up/nameless.wav",
+        "yes/ann_nohash_0.wav",
+        "yes/bob_nohash_0.wav",
+    ]
+    assert corpus.words.tolist() == ["no", "no", "up", "yes", "yes"]
+    assert corpus.speakers.tolist() == ["ann", "ann", "nameless", "ann", "bob"]
+    assert corpus.labels("yes").tolist() == [0, 0, 0, 1, 1]
+    assert corpus.unreadable == ()
+    for name, waveform in zip(corpus.names, corpus.waveforms, strict=True):
+        np.testing.assert_array_equal(waveform, np.roll(RAMP, len(name) - len(".wav")))
+    (noise,) = corpus.background
+    np.testing.assert_array_equal(noise, to_float(RAMP[:100]))
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
+@pytest.mark.parametrize("length", [1, 9_999, CLIP_LENGTH, 40_001])
+def test_pcm_of_any_length_is_bit_exact(tmp_path: Path, suffix: str, length: int) -> None:
+    samples = np.random.default_rng(0).integers(-32_768, 32_768, length).astype(np.int16)
+    waveform = load_one(tmp_path, samples, suffix=suffix)
+    kept = min(length, CLIP_LENGTH)
+    np.testing.assert_array_equal(waveform[:kept], samples[:kept])
+    assert not waveform[kept:].any()
+
+
+def test_stereo_is_averaged(tmp_path: Path) -> None:
+    stereo = np.stack([RAMP, np.full_like(RAMP, 100)], axis=1)
+    np.testing.assert_array_equal(load_one(tmp_path, stereo), np.rint((RAMP + 100.0) / 2))
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 22_050, 44_100, 48_000])
+def test_resampled_tone_is_the_tone_at_16_khz(tmp_path: Path, sample_rate: int) -> None:
+    def tone(rate: int) -> np.ndarray:
+        return 0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)
+
+    waveform = to_float(load_one(tmp_path, tone(sample_rate), sample_rate))
+    inside = slice(200, CLIP_LENGTH)  # the filter also sees the silence before the start
+    np.testing.assert_allclose(waveform[inside], tone(16_000)[:CLIP_LENGTH][inside], atol=tolerances.RESAMPLING)
+
+
+def test_loud_float_audio_saturates(tmp_path: Path) -> None:
+    write(tmp_path / "corpus" / "word" / "a_nohash_0.wav", np.array([2.0, -2.0, 0.5]), subtype="FLOAT")
+    assert load(tmp_path / "corpus").waveforms[0, :3].tolist() == [32_767, -32_768, 16_384]
+
+
+def test_to_float_is_exact_for_every_value() -> None:
+    every = np.arange(-32_768, 32_768).astype(np.int16)
+    floats = to_float(every)
+    assert floats.dtype == np.float32
+    assert floats.min() == -1
+    assert floats.max() < 1
+    np.testing.assert_array_equal(floats.astype(np.float64), every / 32_768)
+
+
+def spoil(path: Path, kind: str) -> None:
+    if kind == "NaN":
+        write(path, np.array([0.0, np.nan]), subtype="FLOAT")
+    elif kind == "no samples":
+        write(path, RAMP[:0])
+    elif kind == "rate":
+        write(path, RAMP, sample_rate=100)
+    elif kind == "missing":
+        path.symlink_to("nowhere.wav")
+    else:
+        path.write_bytes({"empty": b"", "corrupt": b"RIFF____not audio at all"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["NaN", "no samples", "rate", "missing", "empty", "corrupt"])
+def test_unreadable_files_are_named_and_left_out(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    for speaker in range(100):
+        write(tmp_path / "corpus" / "word" / f"{speaker:02}_nohash_0.wav", RAMP[speaker : speaker + 9])
+    spoilt = tmp_path / "corpus" / "word" / "50_nohash_0.wav"
+    spoilt.unlink()
+    spoil(spoilt, kind)
+    for _ in ("cold", "warm"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            corpus = load(tmp_path / "corpus")
+        assert corpus.unreadable == ("word/50_nohash_0.wav",)
+        assert "left out unreadable word/50_nohash_0.wav" in caplog.text
+        assert "1 unreadable of 100 files" in caplog.text
+    assert corpus.waveforms.shape == (99, CLIP_LENGTH)
+    assert corpus.waveforms[:, 0].tolist() == [RAMP[speaker] for speaker in range(100) if speaker != 50]
+
+
+def test_truncated_flac_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    write(path, np.random.default_rng(0).integers(-3_000, 3_000, CLIP_LENGTH).astype(np.int16))
+    path.write_bytes(path.read_bytes()[:5_000])
+    with pytest.raises(soundfile.SoundFileError):
+        read_audio(path)
+
+
+def test_unreadable_noise_is_left_out(folder: Path) -> None:
+    (folder / "_background_noise_" / "bad.wav").write_bytes(b"")
+    corpus = load(folder)
+    assert corpus.unreadable == ("_background_noise_/bad.wav",)
+    assert len(corpus.background) == 1
+
+
+def test_over_one_percent_unreadable_is_an_error(folder: Path) -> None:
+    (folder / "yes" / "cy_nohash_0.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"1 of 6 clips .* unreadable, over 1%: restore .* yes/cy_nohash_0.wav"):
+        load(folder)
+    assert not list((folder.parent / "caches").iterdir())
+
+
+def test_second_load_decodes_no_clip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(folder)
+    monkeypatch.setattr(kws_jax.data, "_pack", None)
+    second = load(folder)
+    assert isinstance(second.waveforms, np.memmap)
+    np.testing.assert_array_equal(first.waveforms, second.waveforms)
+    assert first.names.tolist() == second.names.tolist()
+    assert first.fingerprint == second.fingerprint
+
+
+def test_fingerprint_follows_content_and_not_place(folder: Path) -> None:
+    first = load(folder)
+    os.utime(folder / "yes" / "ann_nohash_0.wav", (0, 0))
+    assert load(folder).fingerprint == first.fingerprint
+    moved = folder.rename(folder.with_name("elsewhere"))
+    assert load(moved).fingerprint == first.fingerprint
+    write(moved / "yes" / "ann_nohash_0.wav", RAMP[::-1])
+    changed = load(moved)
+    assert changed.fingerprint != first.fingerprint
+    np.testing.assert_array_equal(changed.waveforms[3], RAMP[::-1])
+    write(moved / "_background_noise_" / "hum.wav", RAMP[:101])
+    assert load(moved).fingerprint != changed.fingerprint
+
+
+def test_cache_folder_comes_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KWS_CACHE", str(folder.parent / "from_environment"))
+    load_corpus(folder)
+    assert len(list((folder.parent / "from_environment").iterdir())) == 1
+
+
+def test_unwritable_cache_is_a_user_error(folder: Path) -> None:
+    (folder.parent / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write the cache .* set KWS_CACHE"):
+        load_corpus(folder, folder.parent / "file")
+
+
+def test_interruption_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kws_jax.data, "_write_header", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load(folder)
+    assert not list((folder.parent / "caches").iterdir())
+    assert len(load(folder).names) == 5
+
+
+def test_kill_while_packing_leaves_no_cache(folder: Path) -> None:
+    program = (
+        "import os, sys, kws_jax.data as data\n"
+        "data.json.dumps = lambda index: os.kill(os.getpid(), 9)\n"
+        "data.load_corpus(sys.argv[1], sys.argv[2])"
+    )
+    caches = folder.parent / "caches"
+    killed = subprocess.run([sys.executable, "-c", program, folder, caches], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name.split("-")[0] for path in caches.iterdir()] == ["packing"]
+    assert len(load(folder).names) == 5
+
+
+def test_lost_race_uses_the_other_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = kws_jax.data._pack
+
+    def slow_pack(*args: object) -> object:
+        with monkeypatch.context() as patch:
+            patch.setattr(kws_jax.data, "_pack", pack)
+            load(folder)
+        return pack(*args)
+
+    monkeypatch.setattr(kws_jax.data, "_pack", slow_pack)
+    assert len(load(folder).names) == 5
+    assert len(list((folder.parent / "caches").iterdir())) == 1
+
+
+def test_missing_and_empty_folders_are_user_errors(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no folder .*: name one laid out as Speech Commands"):
+        load(tmp_path / "nowhere")
+    write(tmp_path / "corpus" / "_background_noise_" / "hum.wav", RAMP)
+    with pytest.raises(UserError, match=r"no clips in .*: it needs files"):
+        load(tmp_path / "corpus")
+
+
+def test_unknown_keyword_names_near_matches(folder: Path) -> None:
+    corpus = load(folder)
+    with pytest.raises(UserError, match=r"^no clips of the keyword 'Yess': did you mean yes\?$"):
+        corpus.labels("Yess")
+    with pytest.raises(UserError, match="choose one of no, up, yes"):
+        corpus.labels("marvin")
+
+
+def test_npy_header_has_one_length(tmp_path: Path) -> None:
+    lengths = set()
+    for num_clips in (0, 1, 99, 105_829, 10**12):
+        with (tmp_path / "header").open("wb") as file:
+            kws_jax.data._write_header(file, num_clips)
+            lengths.add(file.tell())
+    assert len(lengths) == 1
+
+
+def test_real_index(real_data: Path) -> None:
+    clips, noises = kws_jax.data._index(real_data)
+    assert len({name.split("/")[0] for name in clips}) == 35
+    happy = [name for name in clips if name.startswith("happy/")]
+    assert len(happy) == 1_737
+    assert len({Path(name).stem.split("_nohash_")[0] for name in happy}) == 1_188
+    assert len(noises) == 6
+
+
+@pytest.mark.slow
+def test_real_corpus(real_data: Path, tmp_path: Path) -> None:
+    corpus = load_corpus(real_data, tmp_path)
+    assert corpus.unreadable == ()
+    for index in range(0, len(corpus.names), 500):
+        pcm, sample_rate = soundfile.read(real_data / corpus.names[index], dtype="int16")
+        assert sample_rate == 16_000
+        np.testing.assert_array_equal(corpus.waveforms[index, : len(pcm)], pcm)
+        assert not corpus.waveforms[index, len(pcm) :].any()

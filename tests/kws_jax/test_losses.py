@@ -1,0 +1,130 @@
+"""The losses against NumPy in float64 and against torch's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import log_softmax, softmax
+
+from kws_jax.training.losses import attention_transfer, cross_entropy, dark_knowledge, similarity
+from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK
+
+LOGITS = arrays(np.float32, (4, 3), elements=st.floats(-8, 8, width=32))
+TEMPERATURES = st.sampled_from([0.5, 1.0, 3.0, 20.0])
+few = settings(max_examples=25, deadline=None)
+
+
+def _batch(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 2, (5, 3)).astype(np.float32)
+
+
+@few
+@given(logits=LOGITS, labels=arrays(np.int32, 4, elements=st.integers(0, 2)))
+def test_cross_entropy(logits: np.ndarray, labels: np.ndarray):
+    ours = float(cross_entropy(jnp.asarray(logits), jnp.asarray(labels)))
+    by_hand = -np.mean([log_softmax(row.astype(np.float64))[label] for row, label in zip(logits, labels, strict=True)])
+    theirs = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels).long())
+    assert ours == pytest.approx(by_hand, abs=CROSS_FRAMEWORK)
+    assert ours == pytest.approx(theirs.item(), abs=CROSS_FRAMEWORK)
+
+
+@few
+@given(student=LOGITS, teacher=LOGITS, temperature=TEMPERATURES)
+def test_dark_knowledge(student: np.ndarray, teacher: np.ndarray, temperature: float):
+    ours = float(dark_knowledge(jnp.asarray(student), jnp.asarray(teacher), temperature))
+    by_hand = 0.0
+    for ours_row, theirs_row in zip(student.astype(np.float64), teacher.astype(np.float64), strict=True):
+        target = softmax(theirs_row / temperature)
+        by_hand += temperature**2 * np.sum(target * (np.log(target) - log_softmax(ours_row / temperature))) / 4
+    theirs = temperature**2 * torch.nn.functional.kl_div(
+        torch.from_numpy(student / temperature).log_softmax(1),
+        torch.from_numpy(teacher / temperature).softmax(1),
+        reduction="batchmean",
+    )
+    # T^2 magnifies the rounding of the divergence as it does the divergence.
+    assert ours == pytest.approx(by_hand, rel=CROSS_FRAMEWORK, abs=CROSS_FRAMEWORK * temperature**2)
+    assert ours == pytest.approx(theirs.item(), rel=CROSS_FRAMEWORK, abs=CROSS_FRAMEWORK * temperature**2)
+
+
+@few
+@given(logits=LOGITS, shift=st.floats(-5, 5, width=32), temperature=TEMPERATURES)
+def test_dark_knowledge_is_zero_at_equality(logits: np.ndarray, shift: float, temperature: float):
+    shifted = jnp.asarray(logits + np.float32(shift))
+    assert float(dark_knowledge(jnp.asarray(logits), jnp.asarray(logits), temperature)) == 0
+    assert abs(float(dark_knowledge(shifted, jnp.asarray(logits), temperature))) < SAME_FRAMEWORK * temperature**2
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_gradients_reach_the_student_alone(temperature: float):
+    student, teacher = jnp.asarray(_batch(0)), jnp.asarray(_batch(1))
+    to_student, to_teacher = jax.grad(dark_knowledge, argnums=(0, 1))(student, teacher, temperature)
+    by_hand = temperature * (softmax(_batch(0) / temperature, axis=1) - softmax(_batch(1) / temperature, axis=1)) / 5
+    np.testing.assert_allclose(to_student, by_hand, atol=GRADIENT)
+    np.testing.assert_array_equal(to_teacher, np.zeros((5, 3)))
+
+
+def test_the_gradient_keeps_its_size_when_the_temperature_rises():
+    student, teacher = jnp.asarray(_batch(0)), jnp.asarray(_batch(1))
+    norms = [np.linalg.norm(jax.grad(dark_knowledge)(student, teacher, t)) for t in (10.0, 100.0)]
+    centred = [x - x.mean(axis=1, keepdims=True) for x in (_batch(0), _batch(1))]
+    limit = np.linalg.norm(centred[0] - centred[1]) / (3 * 5)
+    assert abs(norms[1] / limit - 1) < abs(norms[0] / limit - 1) < 0.2
+
+
+def _attention(seed: int, steps: int) -> np.ndarray:
+    return softmax(np.random.default_rng(seed).normal(0, 2, (5, steps)), axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("steps", "teacher_steps"), [(11, 11), (8, 11), (12, 5)])
+def test_attention_transfer(steps: int, teacher_steps: int):
+    student, teacher = _attention(0, steps), _attention(1, teacher_steps)
+    times, teacher_times = np.linspace(0.2, 0.9, steps), np.linspace(0.1, 0.95, teacher_steps)
+    ours = float(attention_transfer(*map(jnp.asarray, (student, teacher, times, teacher_times))))
+    by_hand, targets = 0.0, []
+    for row, taught in zip(student.astype(np.float64), teacher.astype(np.float64), strict=True):
+        target = np.interp(times, teacher_times, taught)
+        targets.append(target / target.sum())
+        by_hand += sum(t * np.log(t / s) for t, s in zip(targets[-1], row, strict=True)) / 5
+    theirs = torch.nn.functional.kl_div(
+        torch.from_numpy(student).log(), torch.from_numpy(np.stack(targets)), reduction="batchmean"
+    )
+    assert ours == pytest.approx(by_hand, abs=CROSS_FRAMEWORK)
+    assert ours == pytest.approx(theirs.item(), abs=CROSS_FRAMEWORK)
+
+
+def test_attention_transfer_at_its_ends():
+    times = jnp.arange(4.0)
+    same = jnp.asarray(_attention(0, 4))
+    assert float(attention_transfer(same, same, times, times)) == pytest.approx(0, abs=SAME_FRAMEWORK)
+    certain, elsewhere = (jnp.asarray(np.eye(4, dtype=np.float32)[[index]]) for index in (0, 2))
+    gradients = jax.grad(attention_transfer, argnums=(0, 1))(elsewhere, certain, times, times)
+    assert np.isfinite(attention_transfer(elsewhere, certain, times, times))
+    assert np.isfinite(gradients[0]).all()
+    np.testing.assert_array_equal(gradients[1], np.zeros((1, 4)))
+
+
+def test_similarity():
+    rng = np.random.default_rng(0)
+    student, teacher = (rng.normal(size=(6, width)).astype(np.float32) for width in (3, 8))
+    ours = float(similarity(jnp.asarray(student), jnp.asarray(teacher)))
+    grams = []
+    for features in (student.astype(np.float64), teacher.astype(np.float64)):
+        gram = np.array([[sum(a * b) for b in features] for a in features])
+        grams.append(np.array([row / np.sqrt(sum(row**2)) for row in gram]))
+    normal = torch.nn.functional.normalize
+    in_torch = [normal(features @ features.T) for features in map(torch.from_numpy, (student, teacher))]
+    assert ours == pytest.approx(((grams[0] - grams[1]) ** 2).sum() / 36, abs=CROSS_FRAMEWORK)
+    assert ours == pytest.approx(float((in_torch[0] - in_torch[1]).pow(2).sum() / 36), abs=CROSS_FRAMEWORK)
+    turned = student @ np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
+    assert float(similarity(jnp.asarray(3 * turned), jnp.asarray(student))) < SAME_FRAMEWORK
+    gradient = jax.grad(similarity, argnums=1)(jnp.asarray(student), jnp.asarray(teacher))
+    np.testing.assert_array_equal(gradient, np.zeros((6, 8)))
+
+
+def test_similarity_of_nothing_has_a_gradient():
+    nothing = jnp.zeros((3, 2))
+    assert np.isfinite(jax.grad(similarity)(nothing, jnp.ones((3, 2)))).all()

@@ -1,0 +1,220 @@
+"""The model against NumPy loops and against PyTorch: outputs, gradients, 50 steps of training."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import linen as nn
+
+from conversion.configs import to_task_config
+from conversion.files import from_module, to_module
+from conversion.parity import compare
+from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.layers import Convolution
+from kws_jax.model import Crnn, fold_batch_norm, init_variables
+from kws_jax.training.losses import cross_entropy
+from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, TOY, noise, random_variables
+from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK, TRAINING
+from torch_ref.model import CRNN
+from torch_ref.threads import single_thread
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def _loop_model(variables: dict, config: CrnnConfig, log_mel: np.ndarray) -> np.ndarray:
+    """Logits of one clip (frames, mels) in float64 NumPy, one step and one unit of work at a time."""
+    params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
+    (pool_mels, pool_time), (rows, cols) = config.pool, config.kernel_size
+    frames, mels = log_mel.shape[0] // pool_time, log_mel.shape[1] // pool_mels
+    pooled = np.array(
+        [
+            [
+                log_mel[t * pool_time : (t + 1) * pool_time, m * pool_mels : (m + 1) * pool_mels].mean()
+                for m in range(mels)
+            ]
+            for t in range(frames)
+        ]
+    )
+    kernel, bias = params["conv"]["kernel"][:, :, 0], params["conv"]["bias"]
+    sequence = []
+    for start in range(0, frames - cols + 1, config.stride[1]):
+        features = np.array(
+            [
+                (pooled[start : start + cols, row : row + rows] * kernel[..., channel]).sum() + bias[channel]
+                for channel in range(config.conv_channels)
+                for row in range(0, mels - rows + 1, config.stride[0])
+            ]
+        )
+        sequence.append(np.maximum(features, 0) if config.relu else features)
+    for layer in range(config.gru_layers):
+        weights, hidden, outputs = params["gru"][f"layer_{layer}"], np.zeros(config.gru_hidden), []
+        for x in sequence:
+            i_r, i_z, i_n = np.split(x @ weights["input_kernel"] + weights["input_bias"], 3)
+            h_r, h_z, h_n = np.split(hidden @ weights["hidden_kernel"] + weights["hidden_bias"], 3)
+            update = _sigmoid(i_z + h_z)
+            hidden = (1 - update) * np.tanh(i_n + _sigmoid(i_r + h_r) * h_n) + update * hidden
+            outputs.append(hidden)
+        sequence = outputs
+    project, score = params["attention"]["project"], params["attention"]["score"]
+    energies = [float(np.tanh(h @ project["kernel"] + project["bias"]) @ score["kernel"][:, 0]) for h in sequence]
+    shares = np.exp(np.array(energies) - max(energies))
+    context = sum(w * h for w, h in zip(shares / shares.sum(), sequence, strict=True))
+    return context @ params["classifier"]["kernel"] + params["classifier"]["bias"]
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1)), ((12, 2), (5, 2))])
+def test_the_convolution_is_flax_own_with_its_parameters(kernel_size: tuple[int, int], stride: tuple[int, int]):
+    maps = jax.random.normal(jax.random.key(0), (2, 12, 7))
+    ours, flax = Convolution(5, kernel_size, stride), nn.Conv(5, kernel_size, stride, padding="VALID")
+    variables = ours.init(jax.random.key(1), maps)
+    jax.tree.map(np.testing.assert_array_equal, variables, flax.init(jax.random.key(1), maps[..., None]))
+    variables["params"]["bias"] = jnp.arange(5.0)
+    np.testing.assert_allclose(ours.apply(variables, maps), flax.apply(variables, maps[..., None]), atol=SAME_FRAMEWORK)
+    assert ours.apply(variables, maps[:, : kernel_size[0] - 1]).shape[1] == 0, "too short for a step"
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_the_model_is_the_loop(config: CrnnConfig):
+    variables = random_variables(config)
+    log_mel = np.random.default_rng(1).normal(-5, 3, (2, 61, config.frontend.num_mels)).astype(np.float32)
+    logits, attention = jax.jit(Crnn(config).apply)(variables, jnp.asarray(log_mel))
+    np.testing.assert_allclose(logits, [_loop_model(variables, config, clip) for clip in log_mel], atol=CROSS_FRAMEWORK)
+    np.testing.assert_allclose(attention.sum(1), 1, atol=SAME_FRAMEWORK)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+@pytest.mark.parametrize("seed", range(3))
+def test_both_sides_agree(config: CrnnConfig, seed: int):
+    variables = random_variables(config, seed)
+    report = compare(to_module(config, variables), variables, config, noise(seed, 2, 16_000))
+    assert report.agrees, report
+
+
+@pytest.mark.parametrize("config", [BASE, replace(POOLED_13X, gru_layers=2)], ids=["base", "student"])
+def test_gradients_agree(config: CrnnConfig):
+    torch.manual_seed(0)
+    config = replace(config, gru_dropout=0.0)
+    model = CRNN(to_task_config(config)).train()
+    variables = from_module(model, config)
+    log_mel = np.random.default_rng(2).normal(-5, 3, (8, 101, 40)).astype(np.float32)
+    labels = np.arange(8, dtype=np.int32) % 2
+    torch.nn.functional.cross_entropy(
+        model(torch.from_numpy(log_mel).transpose(1, 2)), torch.from_numpy(labels).long()
+    ).backward()
+
+    def loss(params: dict) -> jax.Array:
+        rest = {name: value for name, value in variables.items() if name != "params"}
+        (logits, _), _ = Crnn(config).apply(
+            {"params": params, **rest}, jnp.asarray(log_mel), training=True, mutable=["batch_stats"]
+        )
+        return cross_entropy(logits, jnp.asarray(labels))
+
+    ours = jax.jit(jax.grad(loss))(variables["params"])
+    for name, tensor in model.named_parameters():
+        tensor.data = tensor.grad
+        # A constant added to every energy cancels in the softmax; every other gradient must be there to compare.
+        assert tensor.grad.abs().max() > 0 or name == "attention.energy.2.bias", name
+    theirs = from_module(model, config)["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=GRADIENT), ours, theirs)
+
+
+@single_thread()
+def test_fifty_steps_of_training_agree():
+    torch.manual_seed(0)
+    config = replace(BASE, gru_dropout=0.0)
+    model = CRNN(to_task_config(config)).train()
+    params = from_module(model, config)["params"]
+    rng = np.random.default_rng(3)
+    log_mel = rng.normal(0, 1, (50, 16, 101, 40)).astype(np.float32)
+    labels = rng.integers(0, 2, (50, 16)).astype(np.int32)
+    log_mel[labels == 1, 30:60] += 1.0
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, weight_decay=1e-5)
+    transformation = optax.chain(
+        optax.clip_by_global_norm(5.0), optax.add_decayed_weights(1e-5), optax.adam(3e-4, eps=1e-8)
+    )
+
+    @jax.jit
+    def step(params, state, clips, labels):
+        def loss(params):
+            return cross_entropy(Crnn(config).apply({"params": params}, clips)[0], labels)
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = transformation.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    state = transformation.init(params)
+    for clips, targets in zip(log_mel, labels, strict=True):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(
+            model(torch.from_numpy(clips).transpose(1, 2)), torch.from_numpy(targets).long()
+        )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        params, state, value = step(params, state, clips, targets)
+        assert abs(float(value) - loss.item()) < TRAINING
+    assert loss.item() < 0.5, "nothing was learnt, so agreeing was easy"
+
+
+def test_folding_batch_norm_changes_nothing():
+    config = POOLED_13X
+    variables = dict(init_variables(jax.random.key(0), config))
+    rng = np.random.default_rng(4)
+    draw = {"scale": rng.normal(1, 0.3, 8), "bias": rng.normal(0, 1, 8)}
+    variables["params"] = {**variables["params"], "batch_norm": {k: jnp.float32(v) for k, v in draw.items()}}
+    variables["batch_stats"] = {
+        "batch_norm": {"mean": jnp.float32(rng.normal(0, 1, 8)), "var": jnp.float32(rng.uniform(0.1, 3, 8))}
+    }
+    log_mel = jnp.asarray(rng.normal(-5, 3, (4, 101, 40)), jnp.float32)
+    before, _ = jax.jit(Crnn(config).apply)(variables, log_mel)
+    folded_config, folded = fold_batch_norm(config, variables)
+    after, _ = jax.jit(Crnn(folded_config).apply)(folded, log_mel)
+    assert folded_config == DEPLOYED_STUDENT
+    np.testing.assert_allclose(after, before, atol=CROSS_FRAMEWORK)
+
+
+def test_dropout_acts_in_training_only():
+    variables = random_variables(BASE)
+    log_mel = jnp.asarray(np.random.default_rng(5).normal(-5, 3, (2, 101, 40)), jnp.float32)
+    noisy = jax.jit(lambda key: Crnn(BASE).apply(variables, log_mel, training=True, rngs={"dropout": key})[0])
+    calm, _ = jax.jit(Crnn(BASE).apply)(variables, log_mel)
+    first, second = noisy(jax.random.key(0)), noisy(jax.random.key(1))
+    assert np.abs(first - calm).max() > 0
+    assert np.abs(first - second).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernel_size": (41, 20)}, "taller than 40 mels"),
+        ({"stride": (2, 21)}, "would skip frames"),
+        ({"stride": (2, 1)}, "too short for the left edge"),
+    ],
+)
+def test_impossible_configurations_are_errors(change: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        replace(BASE, **change)
+
+
+@pytest.mark.parametrize("change", [{"window_length": 401}, {"window_length": 0}, {"hop_length": 0}, {"num_mels": 0}])
+def test_impossible_front_ends_are_errors(change: dict):
+    with pytest.raises(ValueError, match=r"must be even, and it, hop_length .* must be 1 or more"):
+        FrontendConfig(**change)
+
+
+@pytest.mark.parametrize("change", [{"f_min": -1.0}, {"f_min": 5000.0, "f_max": 4000.0}, {"f_max": 8001.0}])
+def test_mel_bands_beyond_what_is_sampled_are_errors(change: dict):
+    with pytest.raises(ValueError, match="f_min and f_max must ascend from 0 to at most 8000"):
+        FrontendConfig(**change)
+
+
+def test_timing_of_the_base():
+    assert (BASE.block_size, BASE.receptive_field, BASE.num_steps(101)) == (1280, 3440, 11)
+    assert (BASE.step_end(0), BASE.warmup_blocks, BASE.algorithmic_latency) == (3240, 2, 600)
+    assert TOY.features == 3 * 2

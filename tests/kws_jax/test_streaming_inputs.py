@@ -1,0 +1,129 @@
+"""Bad and borderline samples: the same in both classes, and the stream goes on as if nothing had been pushed."""
+
+from pathlib import Path
+
+import kws_jax.samples
+import numpy as np
+import pytest
+import torch_ref.samples
+from test_streaming_classes import Stream, heard, stream_of
+
+from conversion.files import to_module
+from kws_jax import streaming
+from tests.helpers.models import TOY, noise, random_variables
+from tests.tolerances import CROSS_FRAMEWORK, EXACT
+from torch_ref.streaming import StreamingKws
+
+GOOD = noise(0, 1, 12 * TOY.block_size + 50)[0]
+SPOILT = np.stack([GOOD, GOOD, GOOD])
+SPOILT[0, 7], SPOILT[1, 300], SPOILT[2, 0] = np.nan, np.inf, -np.inf
+BAD = {
+    "nan": (SPOILT[0], 16_000, ValueError, "sample 7 is nan: samples must be finite"),
+    "inf": (SPOILT[1], 16_000, ValueError, "sample 300 is inf: samples must be finite"),
+    "-inf": (SPOILT[2], 16_000, ValueError, "sample 0 is -inf: samples must be finite"),
+    "int16": (np.zeros(400, np.int16), 16_000, TypeError, "samples are int16: divide 16-bit PCM by 32768"),
+    "uint8": (np.zeros(400, np.uint8), 16_000, TypeError, "samples are uint8: divide"),
+    "int32": (np.zeros(400, np.int32), 16_000, TypeError, "samples are int32: divide"),
+    "bool": (np.zeros(400, bool), 16_000, TypeError, "samples are bool: give floats"),
+    "complex": (np.zeros(400, complex), 16_000, TypeError, "samples are complex128: give floats"),
+    "rank 2": (GOOD[None], 16_000, ValueError, r"samples have shape \(1, 3122\): give one channel"),
+    "rank 0": (np.zeros((), np.float32), 16_000, ValueError, r"samples have shape \(\): give one channel"),
+    "rate": (GOOD, 44_100, ValueError, "samples at 44100 Hz, but the model hears 16000 Hz: resample them first"),
+}
+
+
+@pytest.fixture(params=["jax", "torch"])
+def stream(request: pytest.FixtureRequest) -> Stream:
+    return stream_of(request.param, "toy")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_samples_are_named_and_leave_the_stream_as_it_was(stream: Stream, case: str):
+    samples, sample_rate, error, message = BAD[case]
+    undisturbed = heard(stream, [GOOD[:1000], GOOD[1000:]])
+    first = stream.push(GOOD[:1000])
+    with pytest.raises(error, match=message):
+        stream.push(samples, sample_rate)
+    rest = heard(stream, [GOOD[1000:]])
+    for part, expected in zip(zip(first, rest, strict=True), undisturbed, strict=True):
+        np.testing.assert_allclose(np.concatenate(part), expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.longdouble, ">f4"])
+def test_other_floats_are_converted(stream: Stream, dtype: str | type):
+    samples = GOOD.astype(np.float16)
+    converted = heard(stream, [samples.astype(dtype)])
+    np.testing.assert_allclose(converted, heard(stream, [samples.astype(np.float32)]), rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(3000),
+        np.full(3000, 1e-42),
+        np.tile([40.0, -40.0], 1500),
+        np.tile([1e300, -1e300, 1e300], 1000),
+        np.full(3000, np.finfo(np.float32).max),
+        np.sign(GOOD),
+    ],
+    ids=["silence", "subnormal", "beyond 1", "beyond float32", "largest float32", "clipped"],
+)
+def test_extreme_samples_have_a_finite_result(stream: Stream, samples: np.ndarray):
+    times, probabilities = heard(stream, [samples])
+    assert len(times) == TOY.num_steps(TOY.frontend.num_frames(len(samples)))
+    assert np.isfinite(probabilities).all()
+    assert (probabilities >= 0).all()
+    assert (probabilities <= 1).all()
+
+
+def test_amplitudes_are_clipped_only_where_power_would_overflow(stream: Stream):
+    loudest = kws_jax.samples.LOUDEST
+    samples = GOOD / np.abs(GOOD).max() * loudest * 2
+    np.testing.assert_allclose(
+        heard(stream, [samples]), heard(stream, [np.clip(samples, -loudest, loudest)]), rtol=0, atol=EXACT
+    )
+
+
+def test_nothing_heard_is_nothing_said(stream: Stream):
+    for pieces in ([], [GOOD[:0]], [GOOD[:0], np.zeros(0, np.float64), GOOD[: TOY.frontend.padding]]):
+        times, probabilities = heard(stream, pieces)
+        assert times.shape == probabilities.shape == (0,)
+        assert times.dtype == np.float64
+        assert probabilities.dtype == np.float32
+
+
+def test_a_push_does_not_hold_on_to_the_callers_array(stream: Stream):
+    samples = GOOD.copy()
+    first = stream.push(samples[:1000])
+    samples[:] = 7.0
+    rest = heard(stream, [GOOD[1000:]])
+    whole = heard(stream, [GOOD])
+    np.testing.assert_allclose(np.concatenate([first[1], rest[1]]), whole[1], rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("side", ["jax", "torch"])
+def test_probabilities_do_not_overflow(side: str):
+    variables = random_variables(TOY)
+    variables["params"]["classifier"]["bias"] = np.array([-1e30, 1e30], np.float32)
+    stream = (
+        streaming.StreamingKws(variables["params"], TOY) if side == "jax" else StreamingKws(to_module(TOY, variables))
+    )
+    np.testing.assert_allclose(heard(stream, [GOOD])[1], 1.0, atol=CROSS_FRAMEWORK)
+
+
+@pytest.mark.parametrize("side", ["jax", "torch"])
+def test_weights_that_are_not_finite_show(side: str):
+    variables = random_variables(TOY)
+    variables["params"]["classifier"]["bias"] = np.array([np.nan, 0], np.float32)
+    stream = (
+        streaming.StreamingKws(variables["params"], TOY) if side == "jax" else StreamingKws(to_module(TOY, variables))
+    )
+    times, probabilities = heard(stream, [GOOD])
+    assert len(times)
+    assert np.isnan(probabilities).all(), "warm-up is NaN too, but it is told by counting"
+
+
+def test_both_sides_have_one_rule():
+    ours, theirs = (Path(module.__file__).read_text() for module in (kws_jax.samples, torch_ref.samples))
+    body = [text[text.index("LOUDEST =") :].replace(" (kws_jax.data.to_float does)", "") for text in (ours, theirs)]
+    assert body[0] == body[1]

@@ -1,0 +1,108 @@
+"""An hour of audio through both classes: memory, drift, times."""
+
+import copy
+import gc
+import os
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import torch
+from test_streaming_classes import Stream, build, stream_of, trailing_probabilities
+from torch.nn import functional
+
+from tests.helpers.models import CONFIGS
+from tests.tolerances import CROSS_FRAMEWORK, EXACT
+from torch_ref.frontend import MelPower, log_mel
+from torch_ref.threads import single_thread
+
+CONFIG = CONFIGS["student"]
+MINUTES, MINUTE = 60, 60 * 16_000  # samples; 750 blocks exactly
+WARM = 10  # minutes after which allocators have settled
+GROWTH = 4 * 2**20  # bytes of resident memory in the 50 minutes after: a leak of 100 bytes a step would be 3.75 MB
+PYTHON_GROWTH = 2**16  # bytes that Python and NumPy hold more
+CHUNK = 16_000 + 77  # samples, no divisor of anything
+
+pytestmark = pytest.mark.slow
+
+
+def speech_like(minute: int) -> np.ndarray:
+    """Noise that swells and fades four times a second, with pauses of digital silence and bursts near clipping."""
+    rng = np.random.default_rng(minute)
+    seconds = np.arange(MINUTE) / 16_000
+    loudness = np.repeat(rng.choice([0.0, 0.003, 0.03, 0.3], 60), 16_000)
+    samples = rng.normal(size=MINUTE) * loudness * np.abs(np.sin(np.pi * 4 * seconds))
+    return samples.astype(np.float32)
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def state_bytes(stream: Stream) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tuple(stream._state))) + stream._pending.nbytes
+
+
+def minutes(stream: Stream) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Times and probabilities of every minute's chunks."""
+    for minute in range(MINUTES):
+        samples = speech_like(minute)
+        pieces = [stream.push(samples[start : start + CHUNK]) for start in range(0, MINUTE, CHUNK)]
+        yield np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
+
+
+def continued(side: str, stream: Stream) -> Stream:
+    """A fresh stream with a copy of another's state and nothing else of it; the other ends on a whole block."""
+    fresh = stream_of(side, "student")
+    assert len(stream._pending) == 0
+    fresh._state, fresh._blocks = copy.deepcopy(stream._state), stream._blocks
+    return fresh
+
+
+@single_thread()
+@torch.inference_mode()
+def offline_hour() -> np.ndarray:
+    """Probabilities of one pass of GRU and attention over the whole hour, its log-mel joined from overlapping parts."""
+    _, model, _ = build("student")
+    config, mel_power = model.config, MelPower(model.config, center=False)
+    hour = torch.from_numpy(np.concatenate([speech_like(minute) for minute in range(MINUTES)]))
+    padded = functional.pad(hour[None, None], (config.padding, config.padding), mode="reflect")[0]
+    starts = range(0, config.num_frames(len(hour)) * config.hop_length, MINUTE)
+    parts = [padded[:, start : start + MINUTE + config.n_fft - config.hop_length] for start in starts]
+    frames = torch.cat([log_mel(mel_power(part)) for part in parts], dim=2)
+    outputs = model.gru(model.features(frames))[0]
+    return trailing_probabilities(model, CONFIG.max_window_length, outputs, model.attention.energy(outputs))
+
+
+@pytest.mark.parametrize("side", ["jax", "torch"])
+def test_an_hour(side: str):
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs /proc to read resident memory")
+    stream, times, probabilities, memory = stream_of(side, "student"), [], [], []
+    tracemalloc.start()
+    for new_times, new_probabilities in minutes(stream):
+        times.append(new_times)
+        probabilities.append(new_probabilities)
+        kept = sum(array.nbytes for array in times + probabilities)
+        traced = tracemalloc.get_traced_memory()[0]
+        memory.append((resident_bytes() - kept, traced - kept, state_bytes(stream), len(jax.live_arrays())))
+    tracemalloc.stop()
+    resident, held, state, arrays = np.subtract(memory[-1], memory[WARM])
+    assert resident < GROWTH
+    assert held < PYTHON_GROWTH
+    assert state == arrays == 0
+
+    steps = MINUTES * MINUTE // CONFIG.block_size - CONFIG.warmup_blocks
+    ends = np.round(np.concatenate(times) * 16_000).astype(np.int64)
+    np.testing.assert_array_equal(ends, CONFIG.step_end(np.arange(steps)))
+    np.testing.assert_allclose(
+        np.concatenate(probabilities), offline_hour()[:steps], rtol=0, atol=CROSS_FRAMEWORK, err_msg="drift"
+    )
+
+    fresh, coda = continued(side, stream), speech_like(MINUTES)
+    for ours, theirs in zip(stream.push(coda), fresh.push(coda), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=EXACT)
