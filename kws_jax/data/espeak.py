@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.splits import speaker_percentage
 from kws_jax.errors import UserError

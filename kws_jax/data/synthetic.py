@@ -20,6 +20,7 @@ from jaxtyping import Float, Float32
 from tqdm import tqdm
 
 from kws_jax.config import SAMPLE_RATE
+from kws_jax.data.audio import to_pcm
 from kws_jax.data.espeak import MAX_RATE, MAX_SPEAKERS, Espeak, Speaker, speakers
 from kws_jax.data.sentences import COMMANDS, DEMO_SENTENCES, NEAR, TRAINING_SENTENCES
 from kws_jax.errors import UserError
@@ -234,8 +235,7 @@ def speak_sentences(
 
 def _write(path: Path, waveform: Float[np.ndarray, " samples"]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pcm = np.round(np.clip(waveform, -1, 1) * (2**15 - 1)).astype(np.int16)
-    soundfile.write(path, pcm, SAMPLE_RATE, subtype="PCM_16")
+    soundfile.write(path, to_pcm(waveform.astype(np.float32)), SAMPLE_RATE, subtype="PCM_16")
 
 
 if __name__ == "__main__":
