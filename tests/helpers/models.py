@@ -1,6 +1,7 @@
 """Models and clips that several test files share."""
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -51,7 +52,15 @@ CONFIGS = {"base": BASE, "student": DEPLOYED_STUDENT, "toy": TOY, "light": LIGHT
 
 
 def random_variables(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
-    """Variables of a deployed model; batch statistics, where there are any, are drawn too, and folded."""
+    """Variables of a deployed model; batch statistics, where there are any, are drawn too, and folded.
+
+    The tree is the caller's own, to change as it likes.
+    """
+    return jax.tree.map(lambda leaf: leaf, _random_variables(config, seed))
+
+
+@lru_cache
+def _random_variables(config: CrnnConfig, seed: int) -> dict[str, Any]:
     variables = dict(init_variables(jax.random.key(seed), config))
     if config.batch_norm:
         rng = np.random.default_rng(seed)
