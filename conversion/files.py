@@ -111,10 +111,12 @@ def read_module(path: Path) -> tuple[CrnnConfig, CRNN]:
         UserError: If the file is absent, damaged, or none of those.
     """
     config, about = checkpoint.describe(path)
+    if about.number_format not in FORMATS:
+        raise UserError(f"{path} says number format {about.number_format!r}: it must be one of {', '.join(FORMATS)}")
     try:
         tensors = tensor_files.load_tensors(path)
         return config, FORMATS[about.number_format].load(to_task_config(config), tensors)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 

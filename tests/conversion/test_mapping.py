@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from conversion.configs import infer_config, to_crnn_config, to_task_config
 from conversion.files import from_module, to_module
-from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.config import BASE, STUDENT, CrnnConfig, FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.model import init_variables
 from tests.helpers.models import CONFIGS, TOY
 from torch_ref.model import CRNN
 
 NORMED = replace(TOY, batch_norm=True)
-VARIED = CONFIGS | {"pooled": POOLED_13X, "normed": NORMED, "one layer": replace(TOY, gru_layers=1)}
+VARIED = CONFIGS | {"pooled": STUDENT, "normed": NORMED, "one layer": replace(TOY, gru_layers=1)}
 every_config = pytest.mark.parametrize("config", VARIED.values(), ids=VARIED)
 
 
@@ -147,7 +147,7 @@ def test_the_only_stride_that_explains_the_shapes_is_found():
 
 def test_a_known_stride_and_pooling_are_kept():
     known = replace(BASE, pool=(2, 2), stride=(4, 4), relu=True, kernel_size=(4, 10))
-    assert infer_config(torch_state(POOLED_13X), known) == replace(POOLED_13X, gru_dropout=BASE.gru_dropout)
+    assert infer_config(torch_state(STUDENT), known) == replace(STUDENT, gru_dropout=BASE.gru_dropout)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import tolerances
 
 import kws_jax.data
 from kws_jax.data.audio import read_audio, to_float
 from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
 from kws_jax.errors import UserError
+from tests.tolerances import RESAMPLING
 
 RAMP = np.linspace(-32_768, 32_767, CLIP_LENGTH).astype(np.int16)
 
@@ -83,7 +83,7 @@ def test_resampled_tone_is_the_tone_at_16_khz(tmp_path: Path, sample_rate: int) 
 
     waveform = to_float(load_one(tmp_path, tone(sample_rate), sample_rate))
     inside = slice(200, CLIP_LENGTH)  # the filter also sees the silence before the start
-    np.testing.assert_allclose(waveform[inside], tone(16_000)[:CLIP_LENGTH][inside], atol=tolerances.RESAMPLING)
+    np.testing.assert_allclose(waveform[inside], tone(16_000)[:CLIP_LENGTH][inside], atol=RESAMPLING)
 
 
 def test_loud_float_audio_saturates(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from flax import linen as nn
 from conversion.configs import to_task_config
 from conversion.files import from_module, to_module
 from conversion.parity import compare
-from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.config import BASE, CrnnConfig, FrontendConfig
 from kws_jax.layers import Convolution
 from kws_jax.model import Crnn, fold_batch_norm, init_variables
 from kws_jax.training.losses import cross_entropy
-from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, TOY, noise, random_variables
+from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY, noise, random_variables
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK, TRAINING
 from torch_ref.model import CRNN
 from torch_ref.threads import single_thread
@@ -96,7 +96,7 @@ def test_both_sides_agree(config: CrnnConfig, seed: int):
     assert report.agrees, report
 
 
-@pytest.mark.parametrize("config", [BASE, replace(POOLED_13X, gru_layers=2)], ids=["base", "student"])
+@pytest.mark.parametrize("config", [BASE, replace(STUDENT, gru_layers=2)], ids=["base", "student"])
 def test_gradients_agree(config: CrnnConfig):
     torch.manual_seed(0)
     config = replace(config, gru_dropout=0.0)
@@ -163,7 +163,7 @@ def test_fifty_steps_of_training_agree():
 
 
 def test_folding_batch_norm_changes_nothing():
-    config = POOLED_13X
+    config = STUDENT
     variables = dict(init_variables(jax.random.key(0), config))
     rng = np.random.default_rng(4)
     draw = {"scale": rng.normal(1, 0.3, 8), "bias": rng.normal(0, 1, 8)}

@@ -15,13 +15,13 @@ import jax
 import numpy as np
 import pytest
 import torch
-from test_torch_train import toy_batches
-from test_train import CONFIG, CORPUS, RECIPE, _draw
 
 from kws_jax.errors import UserError
 from kws_jax.training import resume as jax_resume
 from kws_jax.training.pruning import PruningPlan
 from kws_jax.training.train import train
+from tests.helpers.torch_models import tone_batches
+from tests.helpers.toy_training import CONFIG, RECIPE, TONES, draw, equal
 from torch_ref import resume as torch_resume
 from torch_ref.config import TaskConfig
 from torch_ref.train import SeminarRecipe
@@ -31,7 +31,7 @@ TESTS = Path(__file__).parent
 SHORT = replace(RECIPE, epochs=5, average_decay=0.9, pruning=PruningPlan(2, 5, 3, end=0.9, interval=2))
 SEMINAR = SeminarRecipe(learning_rate=3e-3, epochs=5)
 KILLED_AT = 3  # epochs from 0
-EPOCHS = {"jax": _draw, "torch": toy_batches}
+EPOCHS = {"jax": draw, "torch": tone_batches}
 
 
 class Stop(Exception):
@@ -42,7 +42,7 @@ def run_jax(
     draw: Callable, folder: Path | None, log_path: Path | None = None, recipe=SHORT, seed=0, identity=""
 ) -> Any:
     resume = jax_resume.Resume(folder, identity, 0.0) if folder else None
-    config, variables = train(CONFIG, recipe, CORPUS, draw, seed, log_path=log_path, resume=resume)
+    config, variables = train(CONFIG, recipe, TONES, draw, seed, log_path=log_path, resume=resume)
     assert config.gru_hidden == 5, "pruned"
     return variables
 
@@ -138,7 +138,7 @@ def test_damage_is_named(killed: tuple[str, Path], tmp_path: Path):
 def test_saves_wait_for_the_interval(tmp_path: Path):
     state = {"weight": np.arange(3.0)}
     for interval, steps in ((600.0, []), (0.0, ["2"])):
-        keeper = jax_resume.Keeper(jax_resume.Resume(tmp_path / "jax", interval=interval), "")
-        keeper.save(state, [{"loss": 1.0}] * 2)
-        keeper.close()
+        saver = jax_resume.TrainingSaver(jax_resume.Resume(tmp_path / "jax", interval=interval), "")
+        saver.save(state, [{"loss": 1.0}] * 2)
+        saver.close()
         assert [path.name for path in (tmp_path / "jax").iterdir()] == steps

@@ -1,25 +1,19 @@
 """Scenes hold what they say: who speaks when, how loud the noise is, and nobody of another part."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import continuous
 from kws_jax.config import SAMPLE_RATE
+from kws_jax.data import scenes as scenes_module
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.scenes import Material, build_scenes, gather, word_interval
 from kws_jax.data.splits import speaker_percentage, split_official
 from kws_jax.errors import UserError
 from tests.helpers.models import noise
-from tests.helpers.tiny_corpus import WORD, clips, write_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus_folder(tmp_path_factory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("data"))
+from tests.helpers.tiny_corpus import WORD, clips
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +28,7 @@ def material() -> Material:
 
 
 def one_stream(material: Material, snr: float | None, monkeypatch) -> np.ndarray:
-    monkeypatch.setattr(continuous, "SNRS", (snr,))
+    monkeypatch.setattr(scenes_module, "SNRS", (snr,))
     return to_float(build_scenes(material, 2 / 60, 2.0, 0).waveforms[0]).astype(np.float64)
 
 
@@ -50,7 +44,7 @@ def test_scenes_are_seeded_and_as_long_as_asked(material):
 
 
 def test_keywords_lie_where_the_intervals_say(material, monkeypatch):
-    monkeypatch.setattr(continuous, "SNRS", (None,))
+    monkeypatch.setattr(scenes_module, "SNRS", (None,))
     scenes = build_scenes(material, 0.1, 6.0, 0)
     heard = list(zip(scenes.keyword_intervals[0], scenes.keyword_speakers[0], strict=True))
     assert len(heard) > 5
@@ -77,21 +71,21 @@ def test_noise_is_as_loud_as_stated(material, snr, monkeypatch):
     assert 10 * np.log10(spoken / np.square(noisy - clean).mean()) == pytest.approx(snr, abs=0.05)
 
 
-def test_scenes_that_cannot_be_are_one_line(material, corpus_folder):
-    for hours, minutes in ((0, 1), (1, 0), (0.0005, 0.02)):
+def test_scenes_that_cannot_be_are_one_line(material, scene_corpus):
+    for hours, minutes in ((0.0, 1.0), (1.0, 0.0), (0.0005, 0.02)):
         with pytest.raises(UserError, match="no "):
             build_scenes(material, hours, minutes, 0)
-    corpus = load_corpus(corpus_folder)
+    corpus = load_corpus(scene_corpus)
     split = replace(split_official(corpus), testing=np.flatnonzero(corpus.labels("bed")))
     with pytest.raises(UserError, match="testing speakers must say 'happy'"):
-        gather(corpus, "happy", split, "testing", corpus_folder.parent / "speech")
+        gather(corpus, "happy", split, "testing", scene_corpus.parent / "speech")
 
 
 @pytest.mark.parametrize(("part", "low"), [("validation", 0), ("testing", 10)])
-def test_only_speakers_of_the_part_are_heard(corpus_folder, part, low):
-    corpus = load_corpus(corpus_folder)
-    material = gather(corpus, "happy", split_official(corpus), part, corpus_folder.parent / "speech")
+def test_only_speakers_of_the_part_are_heard(scene_corpus, part, low):
+    corpus = load_corpus(scene_corpus)
+    material = gather(corpus, "happy", split_official(corpus), part, scene_corpus.parent / "speech")
     assert len(material.keywords) == len(material.words) == 3
     assert all(low <= speaker_percentage(speaker) < low + 10 for speaker in material.speakers)
     assert len(material.speech) == 1
-    assert set(np.concatenate(build_scenes(material, 0.05, 3, 0).keyword_speakers)) == set(material.speakers)
+    assert set(np.concatenate(build_scenes(material, 0.05, 3.0, 0).keyword_speakers)) == set(material.speakers)

@@ -14,7 +14,7 @@ from kws_jax.sensitivity import sensitivity
 
 from conversion.files import to_module
 from kws_jax import cost, streaming
-from kws_jax.config import BASE, POOLED_13X, CrnnConfig
+from kws_jax.config import BASE, STUDENT, CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.model import fold_batch_norm, init_variables
 from kws_jax.training.pruning import Masks, Sizes, full_masks, slim
@@ -36,7 +36,7 @@ from tests.helpers.pruning_models import (
 from tests.tolerances import CROSS_FRAMEWORK, EXACT, SAME_FRAMEWORK
 from torch_ref.accounting import flop_counter_macs, num_parameters, thop_macs, weight_bytes
 
-CONFIGS = {"base": BASE, "one layer, batch norm": POOLED_13X, "two layers, batch norm": NORMED, "toy": TOY}
+CONFIGS = {"base": BASE, "one layer, batch norm": STUDENT, "two layers, batch norm": NORMED, "toy": TOY}
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
