@@ -82,7 +82,7 @@ def test_counts_are_those_of_one_threshold_after_another(streams: tuple, smoothi
             found, _ = detections(times, probabilities[row], replace(config, threshold=threshold))
             hits, alarms, _ = matches_by_loop(found, keywords[row], 1.0)
             assert (counts.misses[row, column], counts.alarms[row, column]) == (hits.count(False), len(alarms))
-    det, twice = counts.det(), counts.det([2, 0])
+    det, twice = counts.det(), counts.det(np.array([2, 0]))
     np.testing.assert_allclose(det.miss_rate, counts.misses.sum(0) / counts.keywords.sum())
     np.testing.assert_allclose(det.false_alarms_per_hour, counts.alarms.sum(0) / 0.5)
     np.testing.assert_allclose(twice.miss_rate, counts.misses[0] / len(keywords[0]))
