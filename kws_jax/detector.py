@@ -213,11 +213,8 @@ def _mean(columns: Any) -> Any:
     return functools.reduce(operator.add, columns) * np.float32(1 / len(columns))
 
 
-_compiled_step = jax.jit(step, static_argnames="config")
-
-
 class Detector:
-    """One stream's detector: a thin shell around `step`.
+    """One stream's detector on the host: `step`, in NumPy's float32.
 
     Example:
         >>> found = Detector(config).push(*stream.push(chunk))
@@ -232,7 +229,8 @@ class Detector:
 
     def reset(self) -> None:
         """Forgets everything heard so far."""
-        self._state = init_state(self.config, 1)
+        self._recent = np.zeros(self.config.smoothing, np.float32)
+        self._was_above, self._wait = False, 0
 
     def push(self, times: Real[np.ndarray, "_"], probabilities: Float[np.ndarray, "_"]) -> list[Detection]:
         """Takes in the next steps, any number of them, and yields the detections among them.
@@ -240,9 +238,19 @@ class Detector:
         Raises:
             ValueError: If the numbers of times and probabilities differ.
         """
-        found = []
-        for time, probability in zip(times, probabilities.astype(np.float32)[:, None], strict=True):
-            self._state, is_detection = _compiled_step(self.config, self._state, probability)
-            if is_detection.item():
-                found.append(Detection(float(time), float(_mean(self._state.recent[0]))))
-        return found
+        evidence = np.where(np.isnan(probabilities), 0, probabilities).astype(np.float32)
+        return [
+            Detection(float(time), float(_mean(self._recent)))
+            for time, probability in zip(times, evidence, strict=True)
+            if self._triggers(probability)
+        ]
+
+    def _triggers(self, probability: np.float32) -> bool:
+        self._recent = np.append(self._recent[1:], probability)
+        is_above = bool(_mean(self._recent) >= self.config.level)
+        self._wait = max(self._wait - 1, 0)
+        is_detection = is_above and not self._was_above and not self._wait
+        self._was_above = is_above
+        if is_detection:
+            self._wait = self.config.refractory_steps
+        return is_detection

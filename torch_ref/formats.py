@@ -12,10 +12,10 @@ from torch.nn import Module
 from torch_ref.config import TaskConfig
 from torch_ref.files import check_like
 from torch_ref.model import CRNN
-from torch_ref.packing import MATRIX_BITS, PackedCrnn, load_packed, to_packed
-from torch_ref.qint8 import SCALE, integer_weights, is_quantized, load_qint8, to_fp16, to_qint8
+from torch_ref.packing import PackedCrnn, load_packed, to_packed
+from torch_ref.qint8 import integer_weights, is_quantized, load_qint8, to_fp16, to_qint8
 
-__all__ = ["FORMATS", "Format", "format_of", "format_of_tensors"]
+__all__ = ["FORMATS", "Format", "format_of"]
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,3 @@ def format_of(model: CRNN) -> str:
     if is_quantized(model):
         return "qint8"
     return "fp16" if next(model.parameters()).element_size() == 2 else "fp32"
-
-
-def format_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """The name of the format whose `tensors` these could be; `load` then checks them."""
-    for name in tensors:
-        if name in MATRIX_BITS:
-            return name
-        if name.endswith(SCALE):
-            return "qint8"
-    return "fp16" if any(tensor.dtype == torch.float16 for tensor in tensors.values()) else "fp32"

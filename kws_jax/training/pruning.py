@@ -13,6 +13,7 @@ References:
     Zhu, Gupta: To prune, or not to prune: exploring the efficacy of pruning for model compression, 2017.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -93,6 +94,45 @@ def full_masks(config: CrnnConfig) -> Masks:
     )
 
 
+# Whose units lie along each axis of an array: they own it along the last axis, and read it along the others.
+AXES: dict[str, tuple[str | None, ...]] = {
+    "conv/kernel": (None, None, None, "channels"),
+    "conv/bias": ("channels",),
+    **dict.fromkeys(["batch_norm/scale", "batch_norm/bias", "batch_norm/mean", "batch_norm/var"], ("channels",)),
+    "gru/input_kernel": ("inputs", "gates"),
+    "gru/input_bias": ("gates",),
+    "gru/hidden_kernel": ("units", "gates"),
+    "gru/hidden_bias": ("gates",),
+    "project/kernel": ("top units", "attention"),
+    "project/bias": ("attention",),
+    "score/kernel": ("attention", None),
+    "classifier/kernel": ("top units", None),
+}
+
+
+def _by_axis(function: Callable[[Array, int, Array], Array], tree: Params, masks: Masks, mels: int) -> Params:
+    """Applies function(array, axis, mask) along every axis that has units, to every array."""
+
+    def apply(path: tuple[jax.tree_util.DictKey, ...], array: Array) -> Array:
+        part, *inner, name = (entry.key for entry in path)
+        layer = int(inner[0].removeprefix("layer_")) if part == "gru" else 0
+        units = masks.gru[layer]
+        along = {
+            "channels": masks.conv,
+            "inputs": masks.gru[layer - 1] if layer else jnp.repeat(masks.conv, mels),  # features are channel-major
+            "units": units,
+            "gates": jnp.tile(units, 3),
+            "top units": masks.gru[-1],
+            "attention": masks.attention,
+        }
+        owner = inner[0] if part == "attention" else part
+        for axis, whose in enumerate(AXES.get(f"{owner}/{name}", ())):
+            array = array if whose is None else function(array, axis, along[whose])
+        return array
+
+    return jax.tree_util.tree_map_with_path(apply, tree)
+
+
 def masked(params: Params, masks: Masks) -> Params:
     """Parameters in which a pruned unit owns nothing and nothing reads from it.
 
@@ -102,32 +142,12 @@ def masked(params: Params, masks: Masks) -> Params:
         params: Parameters, with batch normalisation or without.
         masks: Every parameter is multiplied by the mask of the unit that owns it and by that of the unit it reads.
     """
-    out, gru = dict(params), params["gru"]
-    out["conv"] = {name: value * masks.conv for name, value in params["conv"].items()}
-    if "batch_norm" in params:
-        out["batch_norm"] = {name: value * masks.conv for name, value in params["batch_norm"].items()}
-    inputs = jnp.repeat(masks.conv, gru["layer_0"]["input_kernel"].shape[0] // masks.conv.shape[0])
-    layers = {}
-    for index, units in enumerate(masks.gru):
-        layer, gates = gru[f"layer_{index}"], jnp.tile(units, 3)
-        layers[f"layer_{index}"] = {
-            "input_kernel": layer["input_kernel"] * inputs[:, None] * gates,
-            "input_bias": layer["input_bias"] * gates,
-            "hidden_kernel": layer["hidden_kernel"] * units[:, None] * gates,
-            "hidden_bias": layer["hidden_bias"] * gates,
-        }
-        inputs = units
-    project, score = params["attention"]["project"], params["attention"]["score"]
-    out["gru"] = layers
-    out["attention"] = {
-        "project": {
-            "kernel": project["kernel"] * inputs[:, None] * masks.attention,
-            "bias": project["bias"] * masks.attention,
-        },
-        "score": {"kernel": score["kernel"] * masks.attention[:, None], "bias": score["bias"]},
-    }
-    out["classifier"] = {**params["classifier"], "kernel": params["classifier"]["kernel"] * inputs[:, None]}
-    return out
+    mels = params["gru"]["layer_0"]["input_kernel"].shape[0] // masks.conv.shape[0]
+
+    def mask(array: Array, axis: int, alive: Array) -> Array:
+        return array * alive.reshape(-1, *[1] * (array.ndim - axis - 1))
+
+    return _by_axis(mask, params, masks, mels)
 
 
 def importance(params: Params, gradient: Params, masks: Masks) -> Masks:
@@ -212,32 +232,13 @@ def slim(config: CrnnConfig, variables: dict[str, Params], masks: Masks) -> tupl
     Raises:
         UserError: If a part has no units left, or the GRU layers have kept different numbers of them.
     """
-    channels, attention = np.flatnonzero(masks.conv), np.flatnonzero(masks.attention)
-    layers = [np.flatnonzero(layer) for layer in np.asarray(masks.gru)]
-    if len({units.size for units in layers}) > 1:
-        raise UserError(f"GRU layers have kept {[units.size for units in layers]} units: a model has one number")
-    small = replace(config, conv_channels=channels.size, gru_hidden=layers[0].size, attention_width=attention.size)
-    params = jax.tree.map(np.asarray, variables["params"])
-    out = {name: _columns(params[name], channels) for name in ("conv", "batch_norm") if name in params}
-    out["gru"], inputs = {}, (channels[:, None] * config.conv_mels + np.arange(config.conv_mels)).ravel()
-    for index, units in enumerate(layers):
-        gates = np.concatenate([units + gate * config.gru_hidden for gate in range(3)])
-        layer = _columns(params["gru"][f"layer_{index}"], gates)
-        rows = {"input_kernel": layer["input_kernel"][inputs], "hidden_kernel": layer["hidden_kernel"][units]}
-        out["gru"][f"layer_{index}"] = layer | rows
-        inputs = units
-    project, score = _columns(params["attention"]["project"], attention), params["attention"]["score"]
-    out["attention"] = {
-        "project": project | {"kernel": project["kernel"][inputs]},
-        "score": score | {"kernel": score["kernel"][attention]},
-    }
-    out["classifier"] = params["classifier"] | {"kernel": params["classifier"]["kernel"][inputs]}
-    slimmed = {"params": out}
-    if "batch_stats" in variables:
-        slimmed["batch_stats"] = _columns(jax.tree.map(np.asarray, variables["batch_stats"]), channels)
-    return small, jax.tree.map(jnp.asarray, slimmed)
+    channels, attention = (int(np.count_nonzero(part)) for part in (masks.conv, masks.attention))
+    layers = np.count_nonzero(masks.gru, axis=1).tolist()
+    if len(set(layers)) > 1:
+        raise UserError(f"GRU layers have kept {layers} units: a model has one number")
+    small = replace(config, conv_channels=channels, gru_hidden=layers[0], attention_width=attention)
 
+    def take(array: Array, axis: int, alive: Array) -> Array:
+        return jnp.take(array, np.flatnonzero(alive), axis)
 
-def _columns(arrays: Params, columns: np.ndarray) -> Params:
-    """The same columns, the last axis, of all arrays."""
-    return jax.tree.map(lambda array: array[..., columns], arrays)
+    return small, {name: _by_axis(take, tree, masks, config.conv_mels) for name, tree in variables.items()}

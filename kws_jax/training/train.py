@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,6 @@ def train_step(
     indices: Int[Array, " batch"],
     config: CrnnConfig,
     recipe: Recipe,
-    transformation: optax.GradientTransformation,
     teacher: Teacher | None,
     num_steps: int,
 ) -> tuple[TrainState, Float[Array, ""]]:
@@ -92,13 +92,35 @@ def train_step(
 
     params, masks, scores = state.variables["params"], state.masks, state.scores
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
-    updates, optimizer_state = transformation.update(gradient, state.optimizer, params)
+    updates, optimizer_state = optimizer(recipe, num_steps).update(gradient, state.optimizer, params)
     variables = {"params": optax.apply_updates(params, updates), **updated}
     average = optax.incremental_update(variables, state.average, 1.0 - recipe.average_decay)
     if recipe.pruning:
         scores = optax.incremental_update(importance(params, gradient, masks), scores, 1.0 - SCORE_DECAY)
         masks = advance(recipe.pruning, config, masks, scores, state.step, num_steps)
     return TrainState(variables, average, optimizer_state, key, masks, scores, state.step + 1), loss
+
+
+@partial(jax.jit, static_argnames=("config", "recipe", "teacher_config", "num_steps"))
+def train_epoch(
+    state: TrainState,
+    training_set: TrainingSet,
+    batches: Int[Array, "steps batch"],
+    teacher_variables: dict[str, Params] | None,
+    config: CrnnConfig,
+    recipe: Recipe,
+    teacher_config: CrnnConfig | None,
+    num_steps: int,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """`train_step` over the batches, compiled once for all trainings of the same sizes."""
+    teacher = None
+    if teacher_config is not None and teacher_variables is not None:
+        teacher = Teacher(teacher_config, teacher_variables)
+
+    def body(state: TrainState, indices: Array) -> tuple[TrainState, Array]:
+        return train_step(state, training_set, indices, config, recipe, teacher, num_steps)
+
+    return jax.lax.scan(body, state, batches)
 
 
 def train(
@@ -134,46 +156,50 @@ def train(
         IndexError: If an index is none of the training set; on a device it would silently become the last clip.
         RuntimeError: If the loss or a weight is no longer finite.
     """
-    if recipe.is_taught and teacher is None:
-        raise ValueError("the recipe asks for a teacher, but there is none")
-    if teacher is not None and teacher.config.frontend != config.frontend:
-        raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
+    _check_teacher(config, recipe, teacher)
     steps = _steps_per_epoch(draw(0).shape[0], recipe.batch_size)
     num_steps = recipe.epochs * steps
-    transformation = optimizer(recipe, num_steps)
     init_key, key = jax.random.split(jax.random.key(seed))
-    state = start_state(initial or init_variables(init_key, config), config, transformation, key)
-
-    @jax.jit
-    def epoch(state: TrainState, training_set: TrainingSet, batches: Array) -> tuple[TrainState, Array]:
-        def body(state: TrainState, indices: Array) -> tuple[TrainState, Array]:
-            return train_step(state, training_set, indices, config, recipe, transformation, teacher, num_steps)
-
-        return jax.lax.scan(body, state, batches)
-
+    state = start_state(initial or init_variables(init_key, config), config, optimizer(recipe, num_steps), key)
+    taught_by, knowledge = (teacher.config, teacher.variables) if teacher and recipe.is_taught else (None, None)
     training_set = jax.tree.map(jnp.asarray, training_set)
     with closing(TrainingSaver(resume, repr((config, recipe, seed, steps)))) as saver:
         state, lines = saver.load(state)
         _write_log(log_path, lines)
         for number in (progress := tqdm(range(len(lines), recipe.epochs), desc="student", unit="epoch")):
-            drawn = draw(number)[: steps * recipe.batch_size]
-            if drawn.min() < 0 or drawn.max() >= training_set.labels.shape[0]:
-                span, clips = f"{drawn.min()} to {drawn.max()}", training_set.labels.shape[0]
-                raise IndexError(f"epoch {number} draws clips {span} of {clips}")
-            batches = jnp.asarray(drawn.reshape(steps, recipe.batch_size))
+            batches = _batches(draw(number), steps, recipe.batch_size, training_set.labels.shape[0])
             start = time.perf_counter()
-            state, losses = epoch(state, training_set, batches)
+            state, losses = train_epoch(state, training_set, batches, knowledge, config, recipe, taught_by, num_steps)
             loss = float(losses.mean())
             elapsed = time.perf_counter() - start
             if not _all_finite((losses, state.variables)):
                 raise RuntimeError(f"epoch {number}: the loss or a weight is not finite; is every clip, and the noise?")
             progress.set_postfix(loss=f"{loss:.4f}")
-            seconds = elapsed + (lines[-1]["seconds"] if lines else 0.0)
-            line = {"step": (number + 1) * steps, "epoch": number, "loss": loss, "seconds": seconds}
-            lines.append(line | {"clips_per_second": batches.size / elapsed})
+            lines.append(_line(number, steps, loss, elapsed, batches.size, lines))
             _write_log(log_path, lines)
             saver.save(state, lines)
     return slim(config, state.average, state.masks) if recipe.pruning else (config, state.average)
+
+
+def _check_teacher(config: CrnnConfig, recipe: Recipe, teacher: Teacher | None) -> None:
+    if recipe.is_taught and teacher is None:
+        raise ValueError("the recipe asks for a teacher, but there is none")
+    if teacher is not None and teacher.config.frontend != config.frontend:
+        raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
+
+
+def _batches(drawn: np.ndarray, steps: int, batch_size: int, clips: int) -> Int[Array, "steps batch"]:
+    drawn = drawn[: steps * batch_size]
+    if drawn.min() < 0 or drawn.max() >= clips:
+        raise IndexError(f"an epoch draws clips {drawn.min()} to {drawn.max()} of {clips}")
+    return jnp.asarray(drawn.reshape(steps, batch_size))
+
+
+def _line(number: int, steps: int, loss: float, elapsed: float, clips: int, lines: Lines) -> dict[str, Any]:
+    """Of the log; rounded, since nobody reads more digits."""
+    seconds = elapsed + (lines[-1]["seconds"] if lines else 0.0)
+    line = {"step": (number + 1) * steps, "epoch": number, "loss": float(f"{loss:.6g}"), "seconds": round(seconds, 3)}
+    return line | {"clips_per_second": round(clips / elapsed, 1)}
 
 
 def _write_log(path: Path | None, lines: Lines) -> None:
