@@ -1,16 +1,14 @@
 """The picture of a stream: the keyword's probability over time, above what was heard."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 
-from kws_jax.config import SAMPLE_RATE, FrontendConfig
-from kws_jax.detector import Detection
-from kws_jax.frontend import log_mel
+if TYPE_CHECKING:
+    from kws_jax.detector import Detection
 
 DPI = 150
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
@@ -40,7 +38,7 @@ class StreamResult:
     warm_up: float
     times: Float[np.ndarray, "steps"]
     probabilities: Float[np.ndarray, "steps"]
-    detections: tuple[Detection, ...]
+    detections: tuple["Detection", ...]
 
     def to_json(self) -> dict[str, Any]:
         """With lists in place of arrays."""
@@ -62,15 +60,14 @@ class StreamResult:
         )
 
 
-def plot_stream(result: StreamResult, waveform: Float32[np.ndarray, "samples"], config: FrontendConfig) -> Figure:
+def plot_stream(result: StreamResult, log_mel: Float32[np.ndarray, "frames mels"], seconds: float) -> Figure:
     """Draws a stream.
 
     Args:
         result: What came out.
-        waveform: What went in.
-        config: The front end whose log-mel is shown.
+        log_mel: What went in.
+        seconds: Its length.
     """
-    seconds = len(waveform) / SAMPLE_RATE
     figure = Figure(figsize=(9, 4.6), dpi=DPI, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     top.axvspan(0, result.warm_up, color=GREY, label="warm-up", hatch="///", fill=False, linewidth=0)
@@ -84,9 +81,8 @@ def plot_stream(result: StreamResult, waveform: Float32[np.ndarray, "samples"], 
     top.grid(color="0.92")
     top.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    frames = np.asarray(log_mel(config, jnp.asarray(waveform)[None])[0]).T
-    extent = (0, seconds, 0, config.num_mels)
-    picture = bottom.imshow(frames, origin="lower", aspect="auto", extent=extent, cmap="viridis")
+    extent = (0, seconds, 0, log_mel.shape[1])
+    picture = bottom.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, cmap="viridis")
     for edge in (result.start, result.end):
         bottom.axvline(edge, color=ORANGE, linewidth=1)
     bottom.set(xlim=(0, seconds), xlabel="time (s)", ylabel="mel band")

@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.study.lock import locked
 from experiments.study.records import RUNS
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
-from experiments.study.sweep import SweepContext, locked, plan, sweep
+from experiments.study.sweep import SweepContext, plan, sweep
 from experiments.study.task import Voices, find_source, make_task
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.training.recipe import Recipe

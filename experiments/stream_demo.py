@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import soundfile
 import tyro
@@ -24,6 +25,7 @@ from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speak
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.frontend import log_mel
 from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
 
@@ -211,7 +213,8 @@ def _write(out: Path, glued: Glued, result: StreamResult, files: list[Path], con
     soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
     record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
     text.write_text(json.dumps(record, indent=1) + "\n")
-    plot_stream(result, to_float(glued.pcm), config.frontend).savefig(out, metadata={"Software": None})
+    heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
+    plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE).savefig(out, metadata={"Software": None})
     print(result.describe())
     print("\n".join(str(path) for path in (out, text, wav)))
 

@@ -77,6 +77,8 @@ def scan(
 ) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
     """`step` over a whole number of blocks, GROUP of them at a time: only the GRU has to wait for itself.
 
+    Samples must be finite: where one is not, all steps of its group are spoiled, those before it too.
+
     Raises:
         ValueError: If the samples are not a whole number of blocks.
     """

@@ -1,247 +1,197 @@
-"""Pictures of a study: what the homework's metric costs in work and in memory, and how training went."""
+"""The report's pictures, as SVG that is the same for the same records."""
 
-import json
-import math
-from pathlib import Path
+import io
+import re
+from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, FuncFormatter
-from numpy.typing import ArrayLike
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullLocator
 
-from experiments.labels import Label, place_labels
-from experiments.report.looks import (
-    COLOURS,
-    DPI,
-    METHODS,
-    frontier,
-    log_ticks,
-    marker,
-    method,
-    method_handles,
-    numbered_handles,
-    scientific,
-    side_by_side,
-)
-from experiments.report.summary import FAIR_BASE_NAME, TOLERATED_RATIO, Cost, Row, Study, thop_macs, weight_bytes
-from experiments.study.records import Record
+from experiments.plots import COLOURS
+from experiments.report.comparison import TOLERATED_RATIO, Comparison, Entry
+from experiments.report.streams import StreamEntry, lowest_miss_rates
+from experiments.study.records import BASE_NAME, TUNED_NAME
+from experiments.study.stream_records import PeerRecord
 
-__all__ = ["combined", "draw", "metric_against", "picture_names", "training_curves"]
+__all__ = ["crowd", "is_same_picture", "metric_against", "stream_curves", "to_svg", "training_curves"]
 
-MARKER_RADIUS, LARGEST_BUBBLE = 4.5, 26.0  # points
-Line = tuple[float, float, float, float]  # both ends in data units
 BALANCED = 0.25  # au_fa_fr at equal shares over 1 - AUROC: p (1 - p) with p = 1/2
-METRIC = "au_fa_fr at equal shares, test speakers\n(lower is better)"
-MACS = "multiply-accumulates per 1 s clip (thop)"
-BYTES = "weights with their scales (bytes)"
-BESIDE = "; nearly equal ones stand side by side"
+METRIC = "au_fa_fr at equal shares, test speakers (lower is better)"
+COSTS = {
+    "thop_macs": "multiply-accumulates per 1 s clip (thop)",
+    "weight_bytes": "weights with their scales (bytes)",
+}
+MOST_ALARMS = 60.0  # per hour; what is noisier is of no use to anybody
+FORMATS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "p", "int4": "D"}
+NUMBER = re.compile(r"-?\d+\.\d+")
+DRAWN_ID = re.compile(r"\b[a-z]?[0-9a-f]{10}\b")
 
 
-def picture_names(suffix: str = "") -> list[str]:
-    """File names of the pictures that `draw` makes."""
-    return [f"{name}{suffix}.png" for name in ("metric_flops", "metric_memory", "metric_combined", "training_curves")]
+def to_svg(figure: Figure) -> str:
+    """The picture as text, without a date."""
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "kws", "svg.fonttype": "path"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()
 
 
-def draw(study: Study, results: Path, folder: Path, suffix: str = "") -> list[Path]:
-    """Draws all pictures of a study.
+def is_same_picture(one: str, other: str) -> bool:
+    """Whether two pictures show the same, whatever the last digits of another processor's sums are."""
+
+    def plain(svg: str) -> str:
+        return NUMBER.sub(lambda found: f"{float(found[0]):.0f}", DRAWN_ID.sub("id", svg))
+
+    return plain(one) == plain(other)
+
+
+def metric_against(comparison: Comparison, names: Sequence[str], cost: str) -> Figure:
+    """The homework's metric over a cost: named points with intervals, and the errors that both bars tolerate."""
+    entries = [entry for name in names if (entry := comparison.find(name))]
+    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
+    axes = figure.subplots()
+    costs = [entry.cost(cost) for entry in entries]
+    axes.set(xscale="log", yscale="log", xlabel=COSTS[cost], xlim=(min(costs) / 8, max(costs) * 8))
+    axes.set_ylabel(METRIC, fontsize=9)
+    _bars(axes, comparison)
+    places = [_side_by_side(entry, entries, cost) for entry in entries]
+    heights = [BALANCED * entry.error().estimate for entry in entries]
+    for number, entry in enumerate(entries):
+        _point(axes, entry, places[number], _has_room_left(places, heights, number, axes.get_xlim()))
+    _ticks(axes.xaxis, EngFormatter(sep=""))
+    _ticks(axes.yaxis, FuncFormatter(_scientific))
+    axes.set_title(f"{', '.join(comparison.keywords)}: mean over keywords and seeds, 95 % intervals", fontsize=9)
+    axes.grid(color="0.93")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _side_by_side(entry: Entry, entries: Sequence[Entry], cost: str) -> float:
+    """An entry's cost, moved a little where others have nearly the same."""
+    alike = [other for other in entries if abs(np.log(other.cost(cost) / entry.cost(cost))) < 0.05]
+    return entry.cost(cost) * 1.07 ** (2 * alike.index(entry) - len(alike) + 1)
+
+
+def _has_room_left(x: Sequence[float], y: Sequence[float], number: int, limits: tuple[float, float]) -> bool:
+    """Whether a point's name has more room to its left, where others stand at nearly its height."""
+    beside = [np.log(x[i] / x[number]) for i in range(len(x)) if i != number and abs(np.log(y[i] / y[number])) < 0.35]
+    left = min((-distance for distance in beside if distance < 0), default=np.inf)
+    right = min((distance for distance in beside if distance > 0), default=np.inf)
+    return bool(x[number] ** 2 > limits[0] * limits[1] if left == right else left > right)
+
+
+def _point(axes: Axes, entry: Entry, x: float, is_left: bool) -> None:
+    """A marker with its interval and name."""
+    known = {BASE_NAME: "black", TUNED_NAME: COLOURS[0]}
+    colour = known.get(entry.name, COLOURS[1 if entry.number_format == "fp32" else 2])
+    y, low, high = (BALANCED * value for value in entry.error())
+    axes.errorbar(x, y, [[y - low], [high - y]], color=colour, capsize=2, elinewidth=1, alpha=0.7)
+    axes.plot(x, y, FORMATS.get(entry.number_format, "*"), color=colour, markersize=7)
+    where: dict[str, Any] = {"xytext": (-8 if is_left else 8, 0), "ha": "right" if is_left else "left", "va": "center"}
+    clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+    axes.annotate(entry.name, (x, y), textcoords="offset points", fontsize=8, color=colour, bbox=clear, **where)
+
+
+def _bars(axes: Axes, comparison: Comparison) -> None:
+    for name, style in ((BASE_NAME, "--"), (TUNED_NAME, ":")):
+        if bar := comparison.find(name):
+            y = BALANCED * TOLERATED_RATIO * bar.error().estimate
+            axes.axhline(y, color="0.35", linestyle=style, linewidth=1, zorder=0)
+            text = f"{TOLERATED_RATIO} x {name}"
+            axes.annotate(text, (0.005, y), (0, 2), ("axes fraction", "data"), "offset points", fontsize=8, color="0.3")
+
+
+def crowd(comparison: Comparison, cost: str = "thop_macs") -> Figure:
+    """Every setting of a comparison; the tables beside it name them."""
+    figure = Figure(figsize=(8.5, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, shape) in enumerate(FORMATS.items()):
+        chosen = [entry for entry in comparison.entries if entry.number_format == name]
+        if chosen:
+            x, y = [entry.cost(cost) for entry in chosen], [BALANCED * entry.error().estimate for entry in chosen]
+            axes.plot(x, y, shape, color=COLOURS[number % 6], markersize=7, markerfacecolor="none", label=name)
+    axes.set(xscale="log", yscale="log", xlabel=COSTS[cost])
+    axes.margins(y=0.12)
+    axes.set_ylabel(METRIC, fontsize=9)
+    _bars(axes, comparison)
+    _ticks(axes.xaxis, EngFormatter(sep=""))
+    _ticks(axes.yaxis, FuncFormatter(_scientific))
+    axes.legend(fontsize=8, title="weights", title_fontsize=8)
+    axes.grid(color="0.93")
+    axes.set_title(f"{', '.join(comparison.keywords)}: {len(comparison.entries)} settings", fontsize=9)
+    return figure
+
+
+def training_curves(logs: dict[str, list[tuple[str, list[dict[str, float]]]]]) -> Figure:
+    """Training loss over the share of the steps done, a panel a setting, a line a run.
 
     Args:
-        study: What to show.
-        results: Folder that the paths in records are relative to.
-        folder: Where to put the pictures.
-        suffix: Of the file names.
+        logs: By setting: the keyword and the log of each run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = (
-        metric_against(study, thop_macs, MACS),
-        metric_against(study, weight_bytes, BYTES),
-        combined(study),
-        training_curves(study, results),
-    )
-    paths = [folder / name for name in picture_names(suffix)]
-    for path, figure in zip(paths, figures, strict=True):
-        figure.savefig(path, metadata={"Software": None})
-    return paths
-
-
-def metric_against(study: Study, cost: Cost, label: str) -> Figure:
-    """Metric over a cost, with intervals, the lines of tolerated errors, and the frontier; numbers stand for names."""
-    figure, axes = _frame(study, cost, label + BESIDE)
-    places = side_by_side([row.mean(cost) for row in study.rows], axes.get_xlim())
-    best = frontier(study, cost)
-    points = {row.name: (x, _metric(row, axes)[0]) for x, row in zip(places, study.rows, strict=True)}
-    (line,) = axes.plot(*zip(*(points[row.name] for row in best), strict=True), color="0.6", linewidth=1.2, zorder=1)
-    bars: list[Line] = []
-    for x, row in zip(places, study.rows, strict=True):
-        (y, low, high), look = _metric(row, axes), marker(study, row)
-        axes.errorbar(x, y, [[y - low], [high - y]], color=look["color"], capsize=2, elinewidth=0.8, alpha=0.5)
-        axes.plot(x, y, **look)
-        bars.append((x, low, x, high))
-        if len(row.runs) > 1:
-            values = [_shown(run.testing.auroc_error, axes) for run in row.runs]
-            axes.plot([x] * len(values), values, ".", color=look["color"], alpha=0.4, markersize=3)
-    handles = [*method_handles(study), Line2D([], [], color=line.get_color(), label="frontier")]
-    if len(study.runs) > len(study.rows):
-        handles.append(Line2D([], [], linestyle="none", marker=".", markersize=3, color="0.3", label="single runs"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    _name(figure, study, best)
-    _number(figure, axes, study, points, dict.fromkeys(points, MARKER_RADIUS), best, bars)
-    return figure
-
-
-def combined(study: Study) -> Figure:
-    """Metric over work, with bubbles whose area is the weights' bytes, and the frontier."""
-    figure, axes = _frame(study, thop_macs, MACS)
-    low, high = _limits([row.error().estimate for row in study.rows], study)
-    room = (high / low) ** 0.08  # of the height: what the largest bubble needs on each side
-    axes.set_ylim(low / room, high * room)
-    best = frontier(study, thop_macs)
-    points = {row.name: (row.mean(thop_macs), _metric(row, axes)[0]) for row in study.rows}
-    radii = {row.name: _bubble_radius(study, row.mean(weight_bytes)) for row in study.rows}
-    axes.plot(*zip(*(points[row.name] for row in best), strict=True), color="0.6", linewidth=1.2, zorder=1)
-    for row in sorted(study.rows, key=lambda row: -radii[row.name]):
-        style: dict[str, Any] = {"marker": "o", "markersize": 2 * radii[row.name]}
-        style["color"] = METHODS[method(study, row)]
-        for extra in ({"alpha": 0.2, "markeredgewidth": 0}, {"markerfacecolor": "none"}):
-            axes.plot(*points[row.name], **style, **extra)
-    _legends(figure, study)
-    _name(figure, study, best)
-    _number(figure, axes, study, points, radii, best, [])
-    return figure
-
-
-def training_curves(study: Study, results: Path) -> Figure:
-    """Training loss over epochs, a panel a setting, a line a run; runs without a log are left out."""
-    logs = {row.name: [(run, log) for run in row.runs if (log := _read_log(results, run))] for row in study.rows}
-    logs = {name: runs for name, runs in logs.items() if runs}
     columns = min(4, max(1, len(logs)))
-    rows = max(1, math.ceil(len(logs) / columns))
-    figure = Figure(figsize=(2.6 * columns + 0.6, 1.9 * rows + 0.9), dpi=DPI, layout="constrained")
+    rows = max(1, -(-len(logs) // columns))
+    figure = Figure(figsize=(2.3 * columns + 0.6, 1.8 * rows + 0.9), layout="constrained")
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    keywords = sorted({keyword for runs in logs.values() for keyword, _ in runs})
     for axes in panels[len(logs) :]:
         axes.set_visible(False)
     for axes, (name, runs) in zip(panels, logs.items(), strict=False):
-        for run, log in runs:
-            epochs = run.training.epochs if run.training else len(log)
-            style = {"color": COLOURS[study.keywords.index(run.keyword) % len(COLOURS)], "linewidth": 0.9}
-            axes.plot(
-                [line["step"] / log[-1]["step"] * epochs for line in log], [line["loss"] for line in log], **style
-            )
-        speed = np.median([line["clips_per_second"] for _, log in runs for line in log])
-        axes.set_title(f"{name}\n{EngFormatter(places=1, sep='')(speed)} clips/s", fontsize=8)
+        for keyword, log in runs:
+            thinned = log[:: max(1, len(log) // 60)]
+            steps, losses = ([line[key] for line in thinned] for key in ("step", "loss"))
+            shares = [step / log[-1]["step"] for step in steps]
+            axes.plot(shares, losses, color=COLOURS[keywords.index(keyword) % 6], linewidth=0.8)
+        axes.set_title(name, fontsize=8)
         axes.set_yscale("log")
-        log_ticks(axes.yaxis, FuncFormatter(scientific))
         axes.tick_params(labelsize=7)
-        axes.grid(color="0.9")
-    handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], label=word) for i, word in enumerate(study.keywords)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    figure.supylabel("training loss (each setting's own)", fontsize=9)
-    figure.suptitle(f"Training over epochs\n{study.title}", fontsize=10)
+        _ticks(axes.yaxis, FuncFormatter(_scientific))
+        axes.grid(color="0.93")
+    handles = [Line2D([], [], color=COLOURS[number % 6], label=word) for number, word in enumerate(keywords)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8, frameon=False)
+    figure.supxlabel("share of the training's steps", fontsize=8)
+    figure.supylabel("training loss (each setting's own)", fontsize=8)
     return figure
 
 
-def _read_log(results: Path, run: Record) -> list[dict[str, float]]:
-    path = results / run.paths.get("log", "")
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def _frame(study: Study, cost: Cost, label: str) -> tuple[Figure, Axes]:
-    """Log axes with room around the points, the tolerated error, and the cost relative to the base on top."""
-    height = max(6.2, 1.9 + 0.17 * len(study.rows))  # inches: what the list of names takes, and the sizes below it
-    figure = Figure(figsize=(10, height), dpi=DPI, layout="constrained")
+def stream_curves(entries: Sequence[StreamEntry], peers: Sequence[PeerRecord]) -> Figure:
+    """Misses over false alarms per hour with a carried state, a step line a setting: the mean over its runs."""
+    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
     axes = figure.subplots()
-    costs = [row.mean(cost) for row in study.rows]
-    axes.set(xscale="log", yscale="log", xlabel=label, ylabel=METRIC)
-    axes.set(xlim=(min(costs) / 2, 2 * max(costs)), ylim=_error_limits(study))
-
-    def relative(cost: ArrayLike) -> np.ndarray:
-        return costs[0] / np.maximum(cost, 1e-9)  # matplotlib tries 0
-
-    top = axes.secondary_xaxis("top", functions=(relative, relative))
-    top.set_xlabel("times less than the base", fontsize=8)
-    log_ticks(axes.xaxis, EngFormatter(sep=""))
-    log_ticks(axes.yaxis, FuncFormatter(scientific))
-    log_ticks(top.xaxis, FuncFormatter(lambda value, _: f"{value:g}x"))
-    axes.grid(color="0.92")
-    axes.set_axisbelow(True)
-    for name, tolerated in study.tolerated_errors.items():
-        axes.axhline(
-            _shown(tolerated, axes), color="0.35", linestyle=":" if name == FAIR_BASE_NAME else "--", linewidth=1
-        )
-        text, place = f"{TOLERATED_RATIO} x {name}", (0.01, _shown(tolerated, axes))
-        where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "bottom"}
-        axes.annotate(text, place, (0, 1), **where, fontsize=8, color="0.25")
-    figure.suptitle(study.title, fontsize=10)
-    return figure, axes
-
-
-def _error_limits(study: Study) -> tuple[float, float]:
-    errors = [run.testing.auroc_error for run in study.runs]
-    return _limits([*errors, *(row.error().high for row in study.rows)], study)
-
-
-def _limits(errors: list[float], study: Study) -> tuple[float, float]:
-    """Ends of the metric's axis, with room around these errors and the tolerated ones."""
-    low = min((error for error in errors if error > 0), default=1e-6)
-    high = max([*errors, *study.tolerated_errors.values(), low])
-    return BALANCED * low / 2.5, BALANCED * high * 1.6
-
-
-def _shown(error: float, axes: Axes) -> float:
-    """The metric of an error; what is 0 stands a little above the lower end of the axis."""
-    return max(BALANCED * error, 1.2 * axes.get_ylim()[0])
-
-
-def _metric(row: Row, axes: Axes) -> tuple[float, float, float]:
-    """The metric and the ends of its interval, as shown."""
-    y, low, high = (_shown(error, axes) for error in row.error())
-    return y, low, high
-
-
-def _bubble_radius(study: Study, size: float) -> float:
-    return LARGEST_BUBBLE * (size / study.base.mean(weight_bytes)) ** 0.5
-
-
-def _legends(figure: Figure, study: Study) -> None:
-    largest = 10 ** np.floor(np.log10(study.base.mean(weight_bytes)))
-    look: dict[str, Any] = {"linestyle": "none", "marker": "o", "color": "0.4", "markerfacecolor": "0.9"}
-    handles = [
-        Line2D([], [], **look, markersize=2 * _bubble_radius(study, size), label=EngFormatter(unit="B")(size))
-        for size in (largest, largest / 10, largest / 100, largest / 1000)
+    left = 0.75 / entries[0].runs[0].heard.testing["hours"]
+    rates = np.geomspace(left, MOST_ALARMS, 200)
+    looks = [("-", colour) for colour in COLOURS] + [("--", colour) for colour in COLOURS]
+    lines = [
+        (entry.name, np.mean([lowest_miss_rates(run.modes["carried"].curve, rates) for run in entry.runs], axis=0))
+        for entry in entries
     ]
-    style: dict[str, Any] = {"labelspacing": 1.6, "handletextpad": 2, "borderpad": 1.6, "frameon": False}
-    title = "area: bytes of the weights"
-    figure.legend(handles=handles, loc="outside right lower", title=title, fontsize=8, title_fontsize=8, **style)
-    colours = [handle for handle in method_handles(study) if handle.get_linewidth() > 2]
-    colours.append(Line2D([], [], color="0.6", label="frontier"))
-    figure.legend(handles=colours, loc="outside lower center", ncols=7, fontsize=8, frameon=False)
+    lines += [(peer.engine, lowest_miss_rates(peer.quality.curve, rates)) for peer in peers]
+    for (name, misses), (style, colour) in zip(lines, looks, strict=False):
+        colour = "black" if name == BASE_NAME else "0.5" if name in {peer.engine for peer in peers} else colour
+        axes.plot(rates, misses, color=colour, linestyle=style, drawstyle="steps-post", linewidth=1.5, label=name)
+    axes.axvline(1, color="0.6", linewidth=0.8, zorder=0)
+    axes.set(xscale="log", xlabel="false alarms per hour, test speakers", xlim=(left, MOST_ALARMS), ylim=(0, 1))
+    axes.set_ylabel(f"misses of “{entries[0].runs[0].heard.keyword}”")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    _ticks(axes.xaxis, FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.grid(color="0.93")
+    axes.legend(fontsize=8, loc="upper right")
+    return figure
 
 
-def _name(figure: Figure, study: Study, best: list[Row]) -> None:
-    """The list of names beside the picture, bold where a row is on the frontier."""
-    legend = figure.legend(handles=numbered_handles(study), loc="outside right upper", fontsize=8, frameon=False)
-    for text, row in zip(legend.get_texts(), study.rows, strict=True):
-        text.set_fontweight("bold" if row in best else "normal")
+def _ticks(axis: Axis, formatter: Formatter) -> None:
+    """Ticks at 1, 2 and 5 times the powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(formatter)
+    axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(labelsize=8)
 
 
-def _number(
-    figure: Figure,
-    axes: Axes,
-    study: Study,
-    points: dict[str, tuple[float, float]],
-    radii: dict[str, float],
-    best: list[Row],
-    lines: list[Line],
-) -> None:
-    """Numbers the points, now that limits and layout are known; `lines` are what numbers should not cover."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    labels = [
-        Label(*points[row.name], str(number), radii[row.name], bold=row in best)
-        for number, row in enumerate(study.rows, 1)
-    ]
-    ends = axes.transData.transform(np.reshape(lines, (-1, 2))).reshape(-1, 4)
-    place_labels(axes, labels, ends + np.array([-1, -1, 1, 1]))
+def _scientific(value: float, _: int) -> str:
+    """Such as 5e-4."""
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"

@@ -1,13 +1,12 @@
 """Settings x keywords x seeds: which runs there are, what each needs, and how the whole of them goes on."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from experiments.study.pipeline import run_setting
@@ -17,10 +16,8 @@ from experiments.study.settings import Setting
 from experiments.study.task import DataSource, make_task
 from experiments.study.workers import Outcome, run_jobs
 from kws_jax.errors import UserError
-from kws_jax.files import remove
 
 BAR = "{n}/{total} runs have a record, {elapsed} since the start{postfix}"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -135,26 +132,6 @@ def _failure(context: SweepContext, outcome: Outcome[Job, Record]) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(outcome.traceback)
     return f"FAILED, {outcome.error} ({path})"
-
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keeps every other sweep off the folder; a kill gives it free, and a folder in which nothing came to lie goes.
-
-    Raises:
-        UserError: If another sweep is writing there.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(out / LOCK).acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another run is writing into {out}: wait for it, or name another folder with --out") from None
-    with lock:
-        try:
-            yield
-        finally:
-            if [path.name for path in out.iterdir()] == [LOCK]:
-                remove(out)
 
 
 def _read(context: SweepContext, job: Job) -> Record | None:

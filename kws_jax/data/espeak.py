@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from scipy.signal import resample_poly
 
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.splits import speaker_percentage
@@ -100,6 +99,8 @@ class Espeak:
         encoded = text.encode()
         self._library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded) + 1), 0, 1, 0, _UTF8, None, None)
         native = np.frombuffer(b"".join(self._pieces), np.int16) / 2**15
+        from scipy.signal import resample_poly  # half a second to import, which who only asks for a corpus saves
+
         return _trim(resample_poly(native, SAMPLE_RATE, self._native_rate)) if native.any() else np.zeros(0)
 
     def phonemes(self, text: str) -> str:

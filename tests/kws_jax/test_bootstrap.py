@@ -56,9 +56,7 @@ def test_bootstrap_counts_ties_as_half() -> None:
     group = make_group(0)
     rounded = group._replace(student_scores=np.round(group.student_scores))
     result = speaker_bootstrap([rounded], num_resamples=50)
-    assert result.student.estimate == pytest.approx(
-        auroc_error(rounded.student_scores, group.labels), rel=CLOSED_FORM
-    )
+    assert result.student.estimate == pytest.approx(auroc_error(rounded.student_scores, group.labels), rel=CLOSED_FORM)
 
 
 def test_bootstrap_repeats_with_its_seed() -> None:

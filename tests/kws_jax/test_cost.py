@@ -9,10 +9,10 @@ import pytest
 
 from conversion.configs import to_task_config
 from kws_jax import cost
-from kws_jax.config import BASE, STUDENT, SAMPLE_RATE, CrnnConfig
+from kws_jax.config import BASE, SAMPLE_RATE, CrnnConfig
 from kws_jax.model import init_variables
 from kws_jax.streaming import init_state
-from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, TOY
+from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY
 from tests.tolerances import CLOSED_FORM
 from torch_ref.accounting import flop_counter_macs
 from torch_ref.accounting import num_parameters as torch_parameters

@@ -90,9 +90,7 @@ def test_auroc_error_equals_the_rank_sum_statistic(clips: tuple[np.ndarray, np.n
     scores, labels = clips
     keyword, other = scores[labels == 1], scores[labels == 0]
     statistic = stats.mannwhitneyu(other, keyword, method="asymptotic").statistic
-    assert auroc_error(scores, labels) == pytest.approx(
-        statistic / (len(keyword) * len(other)), abs=CLOSED_FORM
-    )
+    assert auroc_error(scores, labels) == pytest.approx(statistic / (len(keyword) * len(other)), abs=CLOSED_FORM)
 
 
 def test_tiny_auroc_error_is_exact() -> None:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import torch
@@ -27,7 +26,7 @@ from torch_ref.config import TaskConfig
 from torch_ref.train import SeminarRecipe
 from torch_ref.train import train as train_torch
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 SHORT = replace(RECIPE, epochs=5, average_decay=0.9, pruning=PruningPlan(2, 5, 3, end=0.9, interval=2))
 SEMINAR = SeminarRecipe(learning_rate=3e-3, epochs=5)
 KILLED_AT = 3  # epochs from 0
@@ -58,10 +57,6 @@ def run_torch(draw: Callable, folder: Path | None, log_path: Path | None = None,
 RUN = {"jax": run_jax, "torch": run_torch}
 
 
-def equal(first: dict, second: dict) -> bool:
-    return jax.tree.all(jax.tree.map(lambda a, b: bool(np.all(np.asarray(a) == np.asarray(b))), first, second))
-
-
 def losses(path: Path) -> list[tuple[int, int, float]]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert (np.diff([line["seconds"] for line in lines]) > 0).all()
@@ -73,13 +68,15 @@ def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The side, and what a process had kept that was killed in the midst of its training."""
     folder = tmp_path_factory.mktemp("killed")
     script = (
-        f"import os, sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
-        "from test_resume import EPOCHS, KILLED_AT, RUN, Path\n"
+        "import os, sys\n"
+        "from tests.kws_jax.test_resume import EPOCHS, KILLED_AT, RUN, Path\n"
         "side, folder = sys.argv[1], Path(sys.argv[2])\n"
         "draw = lambda epoch: os.kill(os.getpid(), 9) if epoch == KILLED_AT else EPOCHS[side](epoch)\n"
         "RUN[side](draw, folder / 'kept', folder / 'log.jsonl')\n"
     )
-    run = subprocess.run([sys.executable, "-c", script, request.param, folder], stderr=subprocess.PIPE, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script, request.param, folder], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
     assert run.returncode == -signal.SIGKILL, run.stderr
     return request.param, folder
 

@@ -1,19 +1,21 @@
 """Scenes hold what they say: who speaks when, how loud the noise is, and nobody of another part."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data import scenes as scenes_module
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
-from kws_jax.data.scenes import Material, build_scenes, gather, word_interval
+from kws_jax.data.scenes import Material, build_scenes, gather, read_speech, speech_files, word_interval
 from kws_jax.data.splits import speaker_percentage, split_official
 from kws_jax.errors import UserError
 from tests.helpers.models import noise
-from tests.helpers.tiny_corpus import WORD, clips
+from tests.helpers.tiny_corpus import WORD, clips, some_speakers
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,19 @@ def test_scenes_that_cannot_be_are_one_line(material, scene_corpus):
     split = replace(split_official(corpus), testing=np.flatnonzero(corpus.labels("bed")))
     with pytest.raises(UserError, match="testing speakers must say 'happy'"):
         gather(corpus, "happy", split, "testing", scene_corpus.parent / "speech")
+
+
+def test_running_speech_is_read_whatever_its_format(tmp_path: Path):
+    spoken = noise(6, 3, 2_000)
+    names = [f"{speaker}-{index}" for index, speaker in enumerate(some_speakers(70, 101, 3))]
+    for name, samples, suffix in zip(names, spoken, (".WAV", ".FLAC", ".ogg"), strict=True):
+        soundfile.write(tmp_path / f"{name}{suffix}", samples, SAMPLE_RATE, format=suffix[1:].upper())
+    (tmp_path / ".hidden-1.wav").touch()
+    (tmp_path / "1-notes.txt").touch()
+    assert {path.stem for path in speech_files(tmp_path, "testing")} == set(names)
+    assert [len(utterance) for utterance in read_speech(tmp_path, "testing", "happy")] == [2_000] * 3
+    with pytest.raises(UserError, match="no validation speech in"):
+        read_speech(tmp_path, "validation", "happy")
 
 
 @pytest.mark.parametrize(("part", "low"), [("validation", 0), ("testing", 10)])

@@ -34,7 +34,7 @@ def _must_say(config: CrnnConfig, labels: list[int], frames: int, step: int) -> 
 def test_glued_clips_follow_each_other_without_their_last_frame():
     clips = np.arange(6 * 5 * 2, dtype=np.float32).reshape(6, 5, 2)
     expected = np.stack([np.concatenate(clips[row * 3 : row * 3 + 3, :4]) for row in range(2)])
-    np.testing.assert_arrayequal(glue(jnp.asarray(clips), 3), expected)
+    np.testing.assert_array_equal(glue(jnp.asarray(clips), 3), expected)
 
 
 @pytest.mark.parametrize(("config", "frames"), [(BASE, 100), (CONFIGS["student"], 100), (LIGHT, 25), (TOY, 120)])

@@ -184,7 +184,7 @@ def test_the_shortest_trainings_have_a_learning_rate(num_steps: int):
 
 def test_long_gradients_are_cut_and_weights_decay_by_themselves():
     recipe = Recipe(weight_decay=0.1)
-    np.testing.assert_arrayequal(_updates(recipe, 50, [1e3, 1.0]), _updates(recipe, 50, [5.0, 1.0]))
+    np.testing.assert_array_equal(_updates(recipe, 50, [1e3, 1.0]), _updates(recipe, 50, [5.0, 1.0]))
     assert (_updates(recipe, 50, [4.0, 1.0]) != _updates(recipe, 50, [5.0, 1.0])).any()
     decay = _updates(recipe, 50, [0.0] * 5, weight=2.0)
     np.testing.assert_allclose(decay, [-0.1 * 2 * _one_cycle(step, 50, 5e-3) for step in range(5)], atol=SAME_FRAMEWORK)
