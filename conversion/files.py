@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from conversion.configs import infer_config, to_task_config
@@ -39,13 +40,13 @@ def load(path: Path, known: CrnnConfig = BASE) -> Checkpoint:
     if path.is_dir() or _is_ours(path):
         return checkpoint.load(path)
     try:
-        tensors = unwrap(tensor_files.read_state_dict(path))
+        stored = tensor_files.read_state_dict(path)
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror}") from error
     except ValueError as error:
         raise UserError(str(error)) from error
     try:
-        state = dequantized({key: _as_array(key, value) for key, value in tensors.items()})
+        state = dequantized({key: _as_array(key, value) for key, value in unwrap(stored).items()})
         config = infer_config(state, known)
         return Checkpoint(config, to_variables(state, config), About())
     except UserError as error:
@@ -54,10 +55,10 @@ def load(path: Path, known: CrnnConfig = BASE) -> Checkpoint:
 
 def _is_ours(path: Path) -> bool:
     try:
-        checkpoint.describe(path)
-    except UserError:
+        with safe_open(path, "np") as file:
+            return checkpoint.HEADER_KEY in (file.metadata() or {})
+    except (OSError, SafetensorError):
         return False
-    return True
 
 
 def unwrap(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,10 +112,12 @@ def read_module(path: Path) -> tuple[CrnnConfig, CRNN]:
         UserError: If the file is absent, damaged, or none of those.
     """
     config, about = checkpoint.describe(path)
+    if about.number_format not in FORMATS:
+        raise UserError(f"{path} says number format {about.number_format!r}: it must be one of {', '.join(FORMATS)}")
     try:
         tensors = tensor_files.load_tensors(path)
         return config, FORMATS[about.number_format].load(to_task_config(config), tensors)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 

@@ -118,7 +118,8 @@ def describe(path: Path | str) -> tuple[CrnnConfig, About]:
             return _from_json((file.metadata() or {})[HEADER_KEY])
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         what = f"a {SUFFIX} file with a configuration in its header, or a folder with {ABOUT_FILE}"
-        raise UserError(f"{path} is no checkpoint: it must be {what} ({_first_line(error)})") from error
+        reason = (getattr(error, "strerror", None) or _first_line(error)).removesuffix(f": {path}")
+        raise UserError(f"{path} is no checkpoint: it must be {what} ({reason})") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 

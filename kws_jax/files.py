@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,12 +16,17 @@ def written(path: Path) -> Iterator[Path]:
 
     A file is replaced by one rename. Of a folder that is replaced, a kill between two renames leaves the old one beside
     it, under the same name with ".old".
+
+    Raises:
+        IsADirectoryError: If a file was written and a folder lies at `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     remove(part)
     try:
         yield part
+        if path.is_dir() and not part.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder of this name is there", str(path))
         if path.is_dir():
             old = path.with_name(f"{path.name}.old")
             remove(old)

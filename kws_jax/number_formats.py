@@ -67,7 +67,7 @@ def groups_of(key: str, shape: tuple[int, ...]) -> int:
     return shape[0] if key.startswith("conv.") else GATES if key.startswith("gru.") else 1
 
 
-def _unpacked(packed: UInt8[np.ndarray, " bytes"], entries: list[Entry], name: str) -> dict[str, np.ndarray]:
+def _unpacked(packed: np.ndarray, entries: list[Entry], name: str) -> dict[str, np.ndarray]:
     bits = {entry.key: (VECTOR_BITS if len(entry.shape) == 1 else MATRIX_BITS)[name] for entry in entries}
     groups = {entry.key: groups_of(entry.key, entry.shape) for entry in entries}
     kinds = {

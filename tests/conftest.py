@@ -8,13 +8,28 @@ import pytest
 # Tests compile hundreds of small functions that each run a few times: half the time went into optimising them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
-SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+# What imports the packages is imported in the fixtures: the checker of shapes hooks into imports after this file.
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real clips in the Speech Commands layout: $KWS_DATA, or the copy beside the project."""
-    folder = Path(os.environ.get("KWS_DATA", SHARED_DATA / "speech_commands"))
-    if not folder.is_dir():
+    """Folder of real clips in the Speech Commands layout: $KWS_DATA."""
+    if "KWS_DATA" not in os.environ:
         pytest.skip("needs real clips: set KWS_DATA to a folder in the Speech Commands layout")
-    return folder
+    return Path(os.environ["KWS_DATA"])
+
+
+@pytest.fixture(scope="session")
+def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the corpus of tones; not to be written to."""
+    from tests.helpers.tiny_corpus import write_tone_corpus
+
+    return write_tone_corpus(tmp_path_factory.mktemp("tones") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def scene_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the corpus for scenes, with speech beside it; not to be written to."""
+    from tests.helpers.tiny_corpus import write_scene_corpus
+
+    return write_scene_corpus(tmp_path_factory.mktemp("scenes"))

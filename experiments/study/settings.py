@@ -86,33 +86,27 @@ STUDENT_12X = CrnnConfig(
 ASSISTANT_2X = replace(STUDENT_12X, conv_channels=16, stride=(2, 4), gru_hidden=48, attention_width=16)
 STUDENT_27X = replace(STUDENT_12X, conv_channels=6, stride=(4, 5), gru_hidden=16)
 # The rest see all pooled mels at once.
-STUDENT_21X = CrnnConfig(
+STUDENT_21X = replace(
+    STUDENT_12X,
     frontend=FrontendConfig(f_min=80.0, f_max=6000.0),
     pool=(4, 4),
     conv_channels=22,
     kernel_size=(10, 5),
     stride=(1, 2),
-    batch_norm=True,
-    relu=True,
     gru_hidden=20,
-    gru_layers=1,
-    gru_dropout=0.0,
-    attention_width=8,
 )
 STUDENT_21X_ALL_MELS = replace(STUDENT_21X, frontend=BASE.frontend)  # hears what its teacher hears
 STUDENT_21X_HOP20 = replace(
     STUDENT_21X, frontend=replace(STUDENT_21X.frontend, window_length=512, hop_length=320), pool=(4, 2)
 )
-STUDENT_314X = CrnnConfig(
+STUDENT_314X = replace(
+    STUDENT_12X,
     frontend=FrontendConfig(window_length=256, hop_length=640, num_mels=8, f_min=150.0, f_max=5000.0),
+    pool=(1, 1),
     conv_channels=7,
     kernel_size=(8, 4),
     stride=(1, 4),
-    batch_norm=True,
-    relu=True,
     gru_hidden=5,
-    gru_layers=1,
-    gru_dropout=0.0,
     attention_width=4,
     max_window_length=6,
 )

@@ -150,7 +150,7 @@ def detector(
 
 def count_errors(
     detect: Detect,
-    keyword_intervals: Sequence[Real[np.ndarray, "keywords 2"]],
+    keyword_intervals: Sequence[Real[np.ndarray, "_ 2"]],
     hours: float,
     thresholds: Sequence[float] | Real[np.ndarray, " thresholds"],
     tolerance: float = HIT_TOLERANCE,

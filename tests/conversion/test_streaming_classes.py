@@ -1,11 +1,12 @@
 """Both streaming classes against the offline model in PyTorch, which shares neither blocks nor masks with them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import hypothesis.strategies as st
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,92 +14,31 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from scipy.special import softmax
 
-from conversion.files import to_module
+from conversion.configs import to_task_config
+from conversion.files import read_module, to_module, write_module
 from kws_jax import streaming
+from kws_jax.checkpoint import About, restore
 from kws_jax.config import CrnnConfig
 from kws_jax.model import predict
-from tests.helpers.models import CONFIGS, noise, random_variables
-from tests.helpers.odd_configs import ODD_CONFIGS
+from tests.helpers.models import CONFIGS, TOY, noise
+from tests.helpers.streams import EVERY_CONFIG, SIDES, both_sides, heard, offline, offline_by_steps, stream_of
 from tests.tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, QINT8_STREAM_RANGES
-from torch_ref.frontend import MelPower, log_mel
 from torch_ref.model import CRNN
 from torch_ref.qint8 import to_fp16, to_qint8
 from torch_ref.streaming import StreamingKws, StreamingModel
-from torch_ref.threads import single_thread
 
-EVERY_CONFIG = CONFIGS | ODD_CONFIGS
 LIMIT = 20  # blocks
-Stream = streaming.StreamingKws | StreamingKws
-
-
-@lru_cache
-def build(name: str) -> tuple[dict, CRNN, MelPower]:
-    """A model on both sides, its weights enlarged so that probabilities move and faults show."""
-    variables = jax.tree.map(lambda x: 2 * x, random_variables(EVERY_CONFIG[name]))
-    model = to_module(EVERY_CONFIG[name], variables)
-    return variables, model, MelPower(model.config)
-
-
-def stream_of(side: str, name: str) -> Stream:
-    variables, model, _ = build(name)
-    if side == "jax":
-        return streaming.StreamingKws(variables["params"], EVERY_CONFIG[name])
-    return StreamingKws(model, EVERY_CONFIG[name].max_window_length)
-
-
-def trailing_probabilities(
-    model: CRNN, window_length: int, outputs: torch.Tensor, energies: torch.Tensor
-) -> np.ndarray:
-    """The keyword's probability at every step, from slices of the GRU outputs (1, steps, hidden)."""
-    rows = []
-    for end in range(1, outputs.shape[1] + 1):
-        part = slice(max(0, end - window_length), end)
-        weights = torch.softmax(energies[:, part], dim=1)
-        rows.append(model.classifier((outputs[:, part] * weights).sum(dim=1)))
-    return softmax(torch.cat(rows).float().numpy(), axis=1)[:, 1]
-
-
-@single_thread()
-@torch.inference_mode()
-def offline(model: CRNN, mel_power: MelPower, window_length: int, samples: np.ndarray) -> np.ndarray:
-    """Probabilities of all steps from one pass over all samples."""
-    config = model.config
-    if not config.num_steps(config.num_frames(len(samples))):
-        return np.zeros(0)
-    frames = log_mel(mel_power(torch.from_numpy(samples)[None])).to(model.get_parameter("conv.0.weight").dtype)
-    outputs = model.gru(model.features(frames))[0]
-    return trailing_probabilities(model, window_length, outputs, model.attention.energy(outputs))
-
-
-@torch.inference_mode()
-def offline_by_steps(model: CRNN, mel_power: MelPower, window_length: int, samples: np.ndarray) -> np.ndarray:
-    """The same over the whole log-mel, but each layer called once a step, so that int8 ranges are a step's own."""
-    frames, config = log_mel(mel_power(torch.from_numpy(samples)[None])), model.config
-    hidden, outputs, energies = torch.zeros(config.gru_num_layers, 1, config.hidden_size), [], []
-    for first in range(0, frames.shape[2] - config.kernel_frames + 1, config.stride_frames):
-        output, hidden = model.gru(model.features(frames[..., first : first + config.kernel_frames]), hidden)
-        outputs.append(output)
-        energies.append(model.attention.energy(output))
-    return trailing_probabilities(model, window_length, torch.cat(outputs, dim=1), torch.cat(energies, dim=1))
+each_side = pytest.mark.parametrize("side", SIDES)
 
 
 @lru_cache(maxsize=100_000)
 def expected_probabilities(name: str, num_samples: int) -> np.ndarray:
-    _, model, mel_power = build(name)
-    config = EVERY_CONFIG[name]
-    return offline(model, mel_power, config.max_window_length, waveform(config)[:num_samples])
+    return offline(both_sides(name)[1], waveform(EVERY_CONFIG[name])[:num_samples])
 
 
 @lru_cache
 def waveform(config: CrnnConfig) -> np.ndarray:
     return noise(7, 1, LIMIT * config.block_size)[0]
-
-
-def heard(stream: Stream, chunks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Times and probabilities of all chunks and the flush."""
-    pieces = [*map(stream.push, chunks), stream.flush()]
-    times, probabilities = (np.concatenate(part) for part in zip(*pieces, strict=True))
-    return times, probabilities
 
 
 def check_chunkings(side: str, name: str, examples: int, derandomize: bool) -> None:
@@ -129,7 +69,7 @@ def check_chunkings(side: str, name: str, examples: int, derandomize: bool) -> N
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, "hop does not divide"])
-@pytest.mark.parametrize("side", ["jax", "torch"])
+@each_side
 def test_any_chunking_is_offline(side: str, name: str):
     check_chunkings(side, name, 15, derandomize=True)
 
@@ -141,7 +81,7 @@ def test_ten_thousand_chunkings_are_offline(side: str, examples: int, name: str)
     check_chunkings(side, name, examples, derandomize=False)
 
 
-@pytest.mark.parametrize("side", ["jax", "torch"])
+@each_side
 def test_one_sample_at_a_time(side: str):
     config, samples = EVERY_CONFIG["toy"], waveform(EVERY_CONFIG["toy"])[: 4 * EVERY_CONFIG["toy"].block_size + 77]
     _, probabilities = heard(stream_of(side, "toy"), list(samples[:, None]))
@@ -150,26 +90,37 @@ def test_one_sample_at_a_time(side: str):
 
 
 @pytest.mark.parametrize("name", ["base", "student"])
-def test_both_classes_agree_over_a_minute(name: str):
-    samples = noise(8, 1, 60 * 16_000 + 77)[0] * np.linspace(0, 2, 60 * 16_000 + 77, dtype=np.float32)
-    _, model, mel_power = build(name)
-    ours, theirs = (heard(stream_of(side, name), np.array_split(samples, 7)) for side in ("jax", "torch"))
+def test_both_classes_agree_over_half_a_minute(name: str):
+    length = 30 * 16_000 + 77
+    samples = noise(8, 1, length)[0] * np.linspace(0, 2, length, dtype=np.float32)
+    ours, theirs = (heard(stream_of(side, name), np.array_split(samples, 7)) for side in SIDES)
     np.testing.assert_array_equal(ours[0], theirs[0])
     np.testing.assert_allclose(ours[1], theirs[1], rtol=0, atol=CROSS_FRAMEWORK)
-    whole_track = offline(model, mel_power, EVERY_CONFIG[name].max_window_length, samples)
+    whole_track = offline(both_sides(name)[1], samples)
     np.testing.assert_allclose(theirs[1], whole_track, rtol=0, atol=CROSS_FRAMEWORK)
     assert np.std(whole_track) > 100 * CROSS_FRAMEWORK, "a constant would agree too"
 
 
-@pytest.mark.parametrize("side", ["jax", "torch"])
+@pytest.mark.parametrize("window", [2, 6, 14])
+def test_both_classes_look_back_as_far_as_the_model_does(window: int, tmp_path: Path):
+    config, samples = replace(TOY, max_window_length=window), noise(3, 1, 30 * TOY.block_size)[0]
+    variables, _ = both_sides("toy")
+    write_module(tmp_path / "m.safetensors", to_module(config, variables), config, About())
+    found, restored = restore(tmp_path / "m.safetensors")
+    ours = heard(streaming.StreamingKws(restored["params"], found), [samples])[1]
+    theirs = heard(StreamingKws(read_module(tmp_path / "m.safetensors")[1]), [samples])[1]
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=CROSS_FRAMEWORK)
+    others = heard(StreamingKws(to_module(replace(TOY, max_window_length=11), variables)), [samples])[1]
+    assert np.abs(theirs - others).max() > 100 * CROSS_FRAMEWORK, "the window matters"
+
+
+@each_side
 def test_a_clip_that_fits_the_window_ends_on_the_plain_model(side: str):
     samples = noise(2, 1, 16_000)
-    variables, _, _ = build("base")
-    plain = softmax(predict(variables, EVERY_CONFIG["base"], jnp.asarray(samples)), axis=1)[0, 1]
+    plain = softmax(predict(both_sides("base")[0], EVERY_CONFIG["base"], jnp.asarray(samples)), axis=1)[0, 1]
     assert abs(heard(stream_of(side, "base"), [samples[0]])[1][-1] - plain) < CROSS_FRAMEWORK
 
 
-@pytest.mark.parametrize("name", ["base", "student"])
 @pytest.mark.parametrize(
     ("convert", "reference", "tolerance"),
     [
@@ -180,13 +131,11 @@ def test_a_clip_that_fits_the_window_ends_on_the_plain_model(side: str):
     ids=["fp16", "qint8 by steps", "qint8 at once"],
 )
 def test_a_smaller_number_format_streams_to_its_own_offline_run(
-    name: str, convert: Callable[[CRNN], CRNN], reference: Callable[..., np.ndarray], tolerance: float
+    convert: Callable[[CRNN], CRNN], reference: Callable[..., np.ndarray], tolerance: float
 ):
-    _, model, mel_power = build(name)
-    model, window_length = convert(model), EVERY_CONFIG[name].max_window_length
-    samples = noise(9, 1, 10 * 16_000 + 77)[0]
-    _, probabilities = heard(StreamingKws(model, window_length), np.array_split(samples, 7))
-    expected = reference(model, mel_power, window_length, samples)
+    model, samples = convert(both_sides("base")[1]), noise(9, 1, 10 * 16_000 + 77)[0]
+    _, probabilities = heard(StreamingKws(model), np.array_split(samples, 7))
+    expected = reference(model, samples)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=tolerance)
     if reference is offline_by_steps:
         assert np.quantile(np.abs(probabilities - expected), 0.9) < CROSS_FRAMEWORK
@@ -194,7 +143,7 @@ def test_a_smaller_number_format_streams_to_its_own_offline_run(
 
 @pytest.mark.parametrize("convert", [lambda model: model, to_fp16, to_qint8], ids=["fp32", "fp16", "qint8"])
 def test_the_torch_state_keeps_its_form(convert: Callable[[CRNN], CRNN]):
-    stepper = StreamingModel(convert(build("toy")[1]), 6)
+    stepper = StreamingModel(convert(both_sides("toy")[1]))
     state = first = stepper.init_state(2)
     for block in np.split(noise(10, 2, 10 * 256), 10, axis=1):
         state, _ = stepper.step(state, torch.from_numpy(block))
@@ -205,7 +154,7 @@ def test_the_torch_state_keeps_its_form(convert: Callable[[CRNN], CRNN]):
 
 
 def test_torch_rows_are_independent():
-    stepper, samples = StreamingModel(build("toy")[1], 6), noise(11, 2, 10 * 256)
+    stepper, samples = StreamingModel(both_sides("toy")[1]), noise(11, 2, 10 * 256)
     broken = np.stack([np.full_like(samples[0], np.nan), samples[1]])
     rows = []
     for waveforms in (samples, broken):
@@ -219,6 +168,6 @@ def test_torch_rows_are_independent():
 
 def test_what_cannot_stream_in_torch_is_named():
     with pytest.raises(ValueError, match="evaluation mode"):
-        StreamingKws(CRNN(build("toy")[1].config))
+        StreamingKws(CRNN(to_task_config(TOY)))
     with pytest.raises(ValueError, match="max_window_length 0 must be 1 or more"):
-        StreamingKws(build("toy")[1], 0)
+        replace(to_task_config(TOY), max_window_length=0)

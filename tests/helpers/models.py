@@ -1,15 +1,28 @@
 """Models and clips that several test files share."""
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 
-from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.config import BASE, CrnnConfig, FrontendConfig
 from kws_jax.model import fold_batch_norm, init_variables
 
-DEPLOYED_STUDENT = replace(POOLED_13X, batch_norm=False)
+# A student in training form: pooled, batch-normalised, one layer.
+STUDENT = CrnnConfig(
+    pool=(2, 2),
+    kernel_size=(4, 10),
+    stride=(4, 4),
+    batch_norm=True,
+    relu=True,
+    gru_hidden=24,
+    gru_layers=1,
+    gru_dropout=0.0,
+    attention_width=8,
+)
+DEPLOYED_STUDENT = replace(STUDENT, batch_norm=False)
 # As small as the model gets while every part of it is there: pooling, overlap, two layers, a light front end.
 TOY = CrnnConfig(
     frontend=FrontendConfig(window_length=128, hop_length=64, num_mels=12),
@@ -39,7 +52,15 @@ CONFIGS = {"base": BASE, "student": DEPLOYED_STUDENT, "toy": TOY, "light": LIGHT
 
 
 def random_variables(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
-    """Variables of a deployed model; batch statistics, where there are any, are drawn too, and folded."""
+    """Variables of a deployed model; batch statistics, where there are any, are drawn too, and folded.
+
+    The tree is the caller's own, to change as it likes.
+    """
+    return jax.tree.map(lambda leaf: leaf, _random_variables(config, seed))
+
+
+@lru_cache
+def _random_variables(config: CrnnConfig, seed: int) -> dict[str, Any]:
     variables = dict(init_variables(jax.random.key(seed), config))
     if config.batch_norm:
         rng = np.random.default_rng(seed)

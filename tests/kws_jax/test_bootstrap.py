@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-import tolerances
 from scipy.special import ndtr
 
 from kws_jax.evaluation.bootstrap import PairedScores, speaker_bootstrap
 from kws_jax.evaluation.metrics import auroc_error
+from tests.tolerances import CLOSED_FORM
 
 
 def make_group(seed: int, student_noise: float = 1.0, num_clips: int = 300, num_speakers: int = 60) -> PairedScores:
@@ -37,7 +37,7 @@ def test_bootstrap_equals_resampling_clips_speaker_by_speaker() -> None:
     expected = [students, bases, np.divide(students, bases), np.subtract(students, bases), mean_ratios]
     for interval, values in zip(result[:5], expected, strict=True):
         low, high = np.sort(values)[[4, -5]]  # 5 % of 99 gaps is 4.95: the outer neighbour
-        assert interval[1:] == pytest.approx((low, high), rel=tolerances.CLOSED_FORM)
+        assert interval[1:] == pytest.approx((low, high), rel=CLOSED_FORM)
 
 
 def test_bootstrap_estimates_are_the_plain_errors() -> None:
@@ -45,10 +45,10 @@ def test_bootstrap_estimates_are_the_plain_errors() -> None:
     student, base = (auroc_error(s, group.labels) for s in (group.student_scores, group.base_scores))
     result = speaker_bootstrap([group], num_resamples=50)
     expected = [student, base, student / base, student - base]
-    assert [interval.estimate for interval in result[:4]] == pytest.approx(expected, rel=tolerances.CLOSED_FORM)
+    assert [interval.estimate for interval in result[:4]] == pytest.approx(expected, rel=CLOSED_FORM)
     pooled = speaker_bootstrap([group, make_group(1)], num_resamples=50)
     other = auroc_error(make_group(1).student_scores, make_group(1).labels)
-    assert pooled.student.estimate == pytest.approx((student + other) / 2, rel=tolerances.CLOSED_FORM)
+    assert pooled.student.estimate == pytest.approx((student + other) / 2, rel=CLOSED_FORM)
     assert pooled.mean_ratio == pooled.ratio, "one kind by default"
 
 
@@ -56,9 +56,7 @@ def test_bootstrap_counts_ties_as_half() -> None:
     group = make_group(0)
     rounded = group._replace(student_scores=np.round(group.student_scores))
     result = speaker_bootstrap([rounded], num_resamples=50)
-    assert result.student.estimate == pytest.approx(
-        auroc_error(rounded.student_scores, group.labels), rel=tolerances.CLOSED_FORM
-    )
+    assert result.student.estimate == pytest.approx(auroc_error(rounded.student_scores, group.labels), rel=CLOSED_FORM)
 
 
 def test_bootstrap_repeats_with_its_seed() -> None:

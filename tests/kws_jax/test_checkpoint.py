@@ -1,50 +1,80 @@
-"""Checkpoints: what is saved comes back bit for bit, and what is none is said in one line."""
+"""Checkpoints: what is saved comes back bit for bit, whole or not at all, and what is none is said in one line."""
 
 import json
 import os
 import shutil
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from kws_jax import checkpoint
-from kws_jax.config import CrnnConfig
+from kws_jax.checkpoint import About
+from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
+from kws_jax.files import written
 from kws_jax.model import init_variables
+from kws_jax.state_dict import from_variables
 from tests.helpers.models import TOY, random_variables
 
 NORMED = replace(TOY, batch_norm=True)
+ABOUT = About("happy", threshold=0.25, smoothing=3, false_alarms_per_hour=1.0, setting="toy", seed=0)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "toy"
-    checkpoint.save(folder, TOY, random_variables(TOY))
+    checkpoint.save(folder, TOY, random_variables(TOY), ABOUT)
     return folder
 
 
-def assert_restores(folder: Path, config: CrnnConfig, variables: dict) -> None:
-    restored_config, restored = checkpoint.restore(folder)
-    assert restored_config == config
-    jax.tree.map(np.testing.assert_array_equal, restored, dict(variables))
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
+def assert_holds(path: Path, config: CrnnConfig, variables: dict, about: About = About()) -> None:  # noqa: B008
+    loaded = checkpoint.load(path)
+    assert loaded[::2] == (config, about)
+    jax.tree.map(np.testing.assert_array_equal, loaded.variables, dict(variables))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(loaded.variables))
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 def test_round_trip_and_overwriting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     folder = Path("new") / "model"
-    checkpoint.save(folder, NORMED, init_variables(jax.random.key(0), NORMED))
-    assert_restores(folder, NORMED, init_variables(jax.random.key(0), NORMED))
+    checkpoint.save(folder, NORMED, init_variables(jax.random.key(0), NORMED), ABOUT)
+    assert_holds(folder, NORMED, init_variables(jax.random.key(0), NORMED), ABOUT)
     checkpoint.save(folder, TOY, random_variables(TOY, 1))
-    assert_restores(tmp_path / folder, TOY, random_variables(TOY, 1))
+    assert_holds(tmp_path / folder, TOY, random_variables(TOY, 1)), "what is said of one is not said of the next"
+    assert left(tmp_path / "new") == {"model"}
+
+
+def test_a_file_is_written_again_with_other_words_and_the_same_tensors(tmp_path: Path):
+    state = from_variables(random_variables(TOY), TOY)
+    save_file(state, tmp_path / "a.safetensors", checkpoint.header(TOY, About("happy")))
+    checkpoint.rewrite(tmp_path / "a.safetensors", tmp_path / "b.safetensors", ABOUT)
+    assert checkpoint.describe(tmp_path / "b.safetensors") == (TOY, ABOUT)
+    assert_holds(tmp_path / "b.safetensors", TOY, random_variables(TOY), ABOUT)
+    assert load_file(tmp_path / "b.safetensors").keys() == state.keys()
+
+
+def test_the_detector_is_what_is_known_and_else_the_default():
+    detector = ABOUT.detector(TOY)
+    assert (detector.threshold, detector.smoothing, detector.step_duration) == (0.25, 3, 256 / 16_000)
+    assert (About().detector(TOY).threshold, About().detector(TOY).smoothing) == (0.5, 1)
+    with pytest.raises(UserError, match=r"not 2\.5"):
+        replace(ABOUT, threshold=2.5).detector(TOY)
 
 
 @pytest.mark.parametrize("config", [TOY, NORMED, CrnnConfig()], ids=["toy", "normed", "base"])
 def test_configurations_are_json(config: CrnnConfig):
-    assert checkpoint.config_from_json(checkpoint.config_to_json(config)) == config
+    assert config_from_json(json.loads(json.dumps(asdict(config)))) == config
 
 
 def test_nothing_of_this_machine_is_inside(saved: Path):
@@ -56,48 +86,94 @@ def test_nothing_of_this_machine_is_inside(saved: Path):
     assert files
 
 
-def _fields(**changes: object) -> str:
-    return json.dumps(json.loads(checkpoint.config_to_json(TOY)) | changes)
+HEADER_FAULTS = r"says no configuration|not a model configuration|every size|would skip frames"
+
+
+def _spoilt(**changes: object) -> str:
+    return json.dumps({"config": asdict(TOY) | changes, "about": {}})
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "{", "[]", "3", "null", "{}", '{"frontend": 1}', '{"frontend": {"hop": 1}}'),
-        *(_fields(pool=[0, 0]), _fields(pool=1), _fields(gru_hidden="5"), _fields(units=3), _fields(stride=[2, 9])),
+        *("", "{", "[]", "3", "null", "{}", '{"config": 1}', '{"config": {"frontend": {"hop": 1}}, "about": {}}'),
+        *(_spoilt(pool=[0, 0]), _spoilt(pool=1), _spoilt(gru_hidden="5"), _spoilt(units=3), _spoilt(stride=[2, 9])),
+        json.dumps({"config": asdict(TOY), "about": {"word": "happy"}}),
     ],
 )
-def test_a_corrupt_configuration_is_one_line(text: str):
-    with pytest.raises(UserError, match="not a model configuration") as caught:
-        checkpoint.config_from_json(text)
-    assert "\n" not in str(caught.value)
+def test_a_corrupt_header_is_one_line(text: str, tmp_path: Path):
+    save_file({"a": np.zeros(1)}, tmp_path / "a.safetensors", {"kws": text})
+    (tmp_path / checkpoint.ABOUT_FILE).write_text(text)
+    for path in (tmp_path, tmp_path / "a.safetensors"):
+        with pytest.raises(UserError, match=HEADER_FAULTS) as caught:
+            checkpoint.describe(path)
+        assert str(caught.value).startswith(f"{path}: ")
+        assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["config.json", "variables"])
-def test_a_folder_that_is_no_checkpoint(name: str, tmp_path: Path, saved: Path):
-    (tmp_path / name).symlink_to(saved / name)
-    for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(UserError, match=r"is no checkpoint: it needs config\.json and variables/"):
-            checkpoint.restore(folder)
-
-
-@pytest.mark.parametrize("name", ["config.json", "variables/_METADATA"])
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"], ids=["empty", "junk"])
-def test_a_damaged_checkpoint_is_one_line(name: str, content: bytes, tmp_path: Path, saved: Path):
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", None], ids=["empty", "junk", "absent"])
+@pytest.mark.parametrize("name", [checkpoint.ABOUT_FILE, "variables/_METADATA"])
+def test_a_damaged_folder_is_one_line(name: str, damage: bytes | None, tmp_path: Path, saved: Path):
     folder = shutil.copytree(saved, tmp_path / "copy")
-    (folder / name).write_bytes(content)
-    with pytest.raises(UserError, match="is damaged") as caught:
-        checkpoint.restore(folder)
+    (folder / name).unlink() if damage is None else (folder / name).write_bytes(damage)
+    with pytest.raises(UserError, match=r"is damaged|is no checkpoint|says no configuration") as caught:
+        checkpoint.load(folder)
     assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(folder))
 
 
-def test_about(tmp_path: Path):
-    variables, about = random_variables(TOY), {"keyword": "happy", "threshold": 0.5}
-    checkpoint.save(tmp_path, TOY, variables, about)
-    assert checkpoint.read_about(tmp_path) == about
-    checkpoint.save(tmp_path, TOY, variables)
-    assert checkpoint.read_about(tmp_path) == {}, "what is said of one model is not said of the next"
-    for text, message in (("{", "is no JSON"), ("[]", "holds no JSON object")):
-        (tmp_path / checkpoint.ABOUT_FILE).write_text(text)
-        with pytest.raises(UserError, match=message):
-            checkpoint.read_about(tmp_path)
+def test_an_error_leaves_the_old_model_whole_and_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    checkpoint.save(tmp_path / "model", TOY, random_variables(TOY), ABOUT)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "header", lambda *_: 1 / 0)  # the arrays are written by then
+        with pytest.raises(ZeroDivisionError):
+            checkpoint.save(tmp_path / "model", NORMED, init_variables(jax.random.key(0), NORMED))
+    assert left(tmp_path) == {"model"}
+    assert_holds(tmp_path / "model", TOY, random_variables(TOY), ABOUT)
+
+
+def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "mine", tmp_path / "file"):
+        with pytest.raises(UserError, match="is there already and is no checkpoint: name an empty folder"):
+            checkpoint.save(path, TOY, random_variables(TOY))
+    with pytest.raises(IsADirectoryError, match="a folder of this name is there"), written(tmp_path / "mine") as part:
+        part.write_text("a file")
+    assert left(tmp_path) == {"mine", "file"}
+    assert (tmp_path / "mine" / "notes.txt").read_text() == (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    checkpoint.save(tmp_path / "empty", TOY, random_variables(TOY))
+    assert_holds(tmp_path / "empty", TOY, random_variables(TOY))
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from kws_jax.files import written
+for kind in ("file", "folder"):
+    with written(Path(sys.argv[1]) / kind) as part:
+        content = part
+        if kind == "folder":
+            part.mkdir()
+            content = part / "inside"
+        content.write_text(sys.argv[2])
+        if sys.argv[2] == kind:
+            os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_kill_leaves_the_old_whole(kind: str, tmp_path: Path):
+    def write(text: str) -> int:
+        return subprocess.run([sys.executable, "-c", KILLED, tmp_path, text], check=False).returncode
+
+    def content() -> str:
+        return (tmp_path / "folder" / "inside" if kind == "folder" else tmp_path / "file").read_text()
+
+    assert write("old") == 0
+    assert write(kind) == -signal.SIGKILL
+    assert content() == "old"
+    assert write("new") == 0
+    assert content() == "new"

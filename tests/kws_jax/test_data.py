@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import tolerances
 
-import kws_jax.data
+import kws_jax.data.corpus as module
 from kws_jax.data.audio import read_audio, to_float
 from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
 from kws_jax.errors import UserError
+from tests.tolerances import RESAMPLING
 
 RAMP = np.linspace(-32_768, 32_767, CLIP_LENGTH).astype(np.int16)
 
@@ -83,7 +83,7 @@ def test_resampled_tone_is_the_tone_at_16_khz(tmp_path: Path, sample_rate: int) 
 
     waveform = to_float(load_one(tmp_path, tone(sample_rate), sample_rate))
     inside = slice(200, CLIP_LENGTH)  # the filter also sees the silence before the start
-    np.testing.assert_allclose(waveform[inside], tone(16_000)[:CLIP_LENGTH][inside], atol=tolerances.RESAMPLING)
+    np.testing.assert_allclose(waveform[inside], tone(16_000)[:CLIP_LENGTH][inside], atol=RESAMPLING)
 
 
 def test_loud_float_audio_saturates(tmp_path: Path) -> None:
@@ -155,12 +155,22 @@ def test_over_one_percent_unreadable_is_an_error(folder: Path) -> None:
 
 def test_second_load_decodes_no_clip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(folder)
-    monkeypatch.setattr(kws_jax.data, "_pack", None)
+    monkeypatch.setattr(module, "_pack", None)
     second = load(folder)
     assert isinstance(second.waveforms, np.memmap)
     np.testing.assert_array_equal(first.waveforms, second.waveforms)
     assert first.names.tolist() == second.names.tolist()
     assert first.fingerprint == second.fingerprint
+
+
+def test_what_an_older_decoder_made_is_not_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load(folder)
+    monkeypatch.setattr(module, "CACHE_FORMAT", "of tomorrow")
+    monkeypatch.setattr(module, "to_pcm", lambda samples: np.zeros(len(samples), "<i2"))
+    again = load(folder)
+    assert first.waveforms.any()
+    assert not again.waveforms.any(), "it is decoded anew"
+    assert len(list((folder.parent / "caches").iterdir())) == 2
 
 
 def test_fingerprint_follows_content_and_not_place(folder: Path) -> None:
@@ -194,7 +204,7 @@ def test_interruption_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kws_jax.data, "_write_header", interrupt)
+        patch.setattr(module, "_write_header", interrupt)
         with pytest.raises(KeyboardInterrupt):
             load(folder)
     assert not list((folder.parent / "caches").iterdir())
@@ -203,7 +213,7 @@ def test_interruption_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def test_kill_while_packing_leaves_no_cache(folder: Path) -> None:
     program = (
-        "import os, sys, kws_jax.data as data\n"
+        "import os, sys, kws_jax.data.corpus as data\n"
         "data.json.dumps = lambda index: os.kill(os.getpid(), 9)\n"
         "data.load_corpus(sys.argv[1], sys.argv[2])"
     )
@@ -215,15 +225,15 @@ def test_kill_while_packing_leaves_no_cache(folder: Path) -> None:
 
 
 def test_lost_race_uses_the_other_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pack = kws_jax.data._pack
+    pack = module._pack
 
     def slow_pack(*args: object) -> object:
         with monkeypatch.context() as patch:
-            patch.setattr(kws_jax.data, "_pack", pack)
+            patch.setattr(module, "_pack", pack)
             load(folder)
         return pack(*args)
 
-    monkeypatch.setattr(kws_jax.data, "_pack", slow_pack)
+    monkeypatch.setattr(module, "_pack", slow_pack)
     assert len(load(folder).names) == 5
     assert len(list((folder.parent / "caches").iterdir())) == 1
 
@@ -248,13 +258,13 @@ def test_npy_header_has_one_length(tmp_path: Path) -> None:
     lengths = set()
     for num_clips in (0, 1, 99, 105_829, 10**12):
         with (tmp_path / "header").open("wb") as file:
-            kws_jax.data._write_header(file, num_clips)
+            module._write_header(file, num_clips)
             lengths.add(file.tell())
     assert len(lengths) == 1
 
 
 def test_real_index(real_data: Path) -> None:
-    clips, noises = kws_jax.data._index(real_data)
+    clips, noises = module._index(real_data)
     assert len({name.split("/")[0] for name in clips}) == 35
     happy = [name for name in clips if name.startswith("happy/")]
     assert len(happy) == 1_737

@@ -2,13 +2,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import tolerances
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import ndtr
 
 from kws_jax.evaluation.metrics import au_fa_fr, auroc_error, balanced_au_fa_fr, det_curve, equal_error_rate
+from tests.tolerances import CLOSED_FORM, EMPIRICAL_QUANTILES
 
 
 def scored_clips(scores: st.SearchStrategy[float]) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
@@ -46,7 +46,7 @@ def auroc_error_by_pairs(scores: np.ndarray, labels: np.ndarray, weights: np.nda
 
 @given(PROBABILITIES)
 def test_au_fa_fr_equals_the_threshold_loop(clips: tuple[np.ndarray, np.ndarray]) -> None:
-    assert au_fa_fr(*clips) == pytest.approx(au_fa_fr_by_thresholds(*clips), abs=tolerances.CLOSED_FORM)
+    assert au_fa_fr(*clips) == pytest.approx(au_fa_fr_by_thresholds(*clips), abs=CLOSED_FORM)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -56,7 +56,7 @@ def test_au_fa_fr_equals_the_threshold_loop_on_saturated_scores(dtype: type) -> 
     scores = np.clip(rng.normal(0.4 + 0.2 * labels, 0.3), 0, 1).astype(dtype)
     assert (scores == 1).any()
     assert (scores == 0).any()
-    assert au_fa_fr(scores, labels) == pytest.approx(au_fa_fr_by_thresholds(scores, labels), rel=tolerances.CLOSED_FORM)
+    assert au_fa_fr(scores, labels) == pytest.approx(au_fa_fr_by_thresholds(scores, labels), rel=CLOSED_FORM)
 
 
 @given(PROBABILITIES)
@@ -65,7 +65,7 @@ def test_au_fa_fr_is_prior_times_auroc_error(clips: tuple[np.ndarray, np.ndarray
     assume(scores.max() < 1)
     prior = labels.mean()
     expected = prior * (1 - prior) * auroc_error(scores, labels)
-    assert au_fa_fr(scores, labels) == pytest.approx(expected, abs=tolerances.CLOSED_FORM)
+    assert au_fa_fr(scores, labels) == pytest.approx(expected, abs=CLOSED_FORM)
 
 
 def test_au_fa_fr_leaves_out_ties_at_one() -> None:
@@ -80,9 +80,9 @@ def test_auroc_error_equals_the_pair_loop(clips: tuple[np.ndarray, np.ndarray], 
     weights = np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(labels), max_size=len(labels))))
     assume(weights[labels == 1].any() and weights[labels == 0].any())
     error = auroc_error(scores, labels, weights)
-    assert error == pytest.approx(auroc_error_by_pairs(scores, labels, weights), abs=tolerances.CLOSED_FORM)
+    assert error == pytest.approx(auroc_error_by_pairs(scores, labels, weights), abs=CLOSED_FORM)
     repeated = auroc_error(np.repeat(scores, weights), np.repeat(labels, weights))
-    assert error == pytest.approx(repeated, abs=tolerances.CLOSED_FORM)
+    assert error == pytest.approx(repeated, abs=CLOSED_FORM)
 
 
 @given(MARGINS)
@@ -90,9 +90,7 @@ def test_auroc_error_equals_the_rank_sum_statistic(clips: tuple[np.ndarray, np.n
     scores, labels = clips
     keyword, other = scores[labels == 1], scores[labels == 0]
     statistic = stats.mannwhitneyu(other, keyword, method="asymptotic").statistic
-    assert auroc_error(scores, labels) == pytest.approx(
-        statistic / (len(keyword) * len(other)), abs=tolerances.CLOSED_FORM
-    )
+    assert auroc_error(scores, labels) == pytest.approx(statistic / (len(keyword) * len(other)), abs=CLOSED_FORM)
 
 
 def test_tiny_auroc_error_is_exact() -> None:
@@ -111,25 +109,25 @@ def test_det_curve_counts_errors_at_each_threshold(clips: tuple[np.ndarray, np.n
         assert false_alarm == np.mean(scores[labels == 0] >= threshold)
         assert false_rejection == np.mean(scores[labels == 1] < threshold)
     area = np.trapezoid(curve.false_rejection_rate[::-1], curve.false_alarm_rate[::-1])
-    assert area == pytest.approx(auroc_error(scores, labels), abs=tolerances.CLOSED_FORM)
+    assert area == pytest.approx(auroc_error(scores, labels), abs=CLOSED_FORM)
 
 
 @given(MARGINS)
 def test_equal_error_rate_is_symmetric_and_on_the_curve(clips: tuple[np.ndarray, np.ndarray]) -> None:
     scores, labels = clips
     rate = equal_error_rate(scores, labels)
-    assert rate == pytest.approx(equal_error_rate(-scores, 1 - labels), abs=tolerances.CLOSED_FORM)
+    assert rate == pytest.approx(equal_error_rate(-scores, 1 - labels), abs=CLOSED_FORM)
     _, false_alarm, false_rejection = det_curve(scores, labels)
     crossing = np.interp(0, (false_rejection - false_alarm), false_rejection)
-    assert rate == pytest.approx(crossing, abs=tolerances.CLOSED_FORM)
+    assert rate == pytest.approx(crossing, abs=CLOSED_FORM)
 
 
 def test_equal_error_rate_of_two_gaussians() -> None:
     quantiles = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
     scores = np.concatenate([quantiles, quantiles + 3])
     labels = np.repeat([0, 1], 20_000)
-    assert equal_error_rate(scores, labels) == pytest.approx(ndtr(-1.5), abs=tolerances.EMPIRICAL_QUANTILES)
-    assert auroc_error(scores, labels) == pytest.approx(ndtr(-3 / np.sqrt(2)), abs=tolerances.EMPIRICAL_QUANTILES)
+    assert equal_error_rate(scores, labels) == pytest.approx(ndtr(-1.5), abs=EMPIRICAL_QUANTILES)
+    assert auroc_error(scores, labels) == pytest.approx(ndtr(-3 / np.sqrt(2)), abs=EMPIRICAL_QUANTILES)
 
 
 @pytest.mark.parametrize("metric", [au_fa_fr, auroc_error, balanced_au_fa_fr, det_curve, equal_error_rate])

@@ -1,4 +1,4 @@
-"""The model against NumPy loops and against PyTorch: outputs, gradients, 50 steps of training."""
+"""The model against PyTorch, which `tests/torch_ref` holds against loops: outputs, gradients, 50 training steps."""
 
 from dataclasses import replace
 
@@ -13,59 +13,14 @@ from flax import linen as nn
 from conversion.configs import to_task_config
 from conversion.files import from_module, to_module
 from conversion.parity import compare
-from kws_jax.config import BASE, POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.config import BASE, CrnnConfig, FrontendConfig
 from kws_jax.layers import Convolution
 from kws_jax.model import Crnn, fold_batch_norm, init_variables
 from kws_jax.training.losses import cross_entropy
-from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, TOY, noise, random_variables
+from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY, noise, random_variables
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK, TRAINING
 from torch_ref.model import CRNN
 from torch_ref.threads import single_thread
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def _loop_model(variables: dict, config: CrnnConfig, log_mel: np.ndarray) -> np.ndarray:
-    """Logits of one clip (frames, mels) in float64 NumPy, one step and one unit of work at a time."""
-    params = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
-    (pool_mels, pool_time), (rows, cols) = config.pool, config.kernel_size
-    frames, mels = log_mel.shape[0] // pool_time, log_mel.shape[1] // pool_mels
-    pooled = np.array(
-        [
-            [
-                log_mel[t * pool_time : (t + 1) * pool_time, m * pool_mels : (m + 1) * pool_mels].mean()
-                for m in range(mels)
-            ]
-            for t in range(frames)
-        ]
-    )
-    kernel, bias = params["conv"]["kernel"][:, :, 0], params["conv"]["bias"]
-    sequence = []
-    for start in range(0, frames - cols + 1, config.stride[1]):
-        features = np.array(
-            [
-                (pooled[start : start + cols, row : row + rows] * kernel[..., channel]).sum() + bias[channel]
-                for channel in range(config.conv_channels)
-                for row in range(0, mels - rows + 1, config.stride[0])
-            ]
-        )
-        sequence.append(np.maximum(features, 0) if config.relu else features)
-    for layer in range(config.gru_layers):
-        weights, hidden, outputs = params["gru"][f"layer_{layer}"], np.zeros(config.gru_hidden), []
-        for x in sequence:
-            i_r, i_z, i_n = np.split(x @ weights["input_kernel"] + weights["input_bias"], 3)
-            h_r, h_z, h_n = np.split(hidden @ weights["hidden_kernel"] + weights["hidden_bias"], 3)
-            update = _sigmoid(i_z + h_z)
-            hidden = (1 - update) * np.tanh(i_n + _sigmoid(i_r + h_r) * h_n) + update * hidden
-            outputs.append(hidden)
-        sequence = outputs
-    project, score = params["attention"]["project"], params["attention"]["score"]
-    energies = [float(np.tanh(h @ project["kernel"] + project["bias"]) @ score["kernel"][:, 0]) for h in sequence]
-    shares = np.exp(np.array(energies) - max(energies))
-    context = sum(w * h for w, h in zip(shares / shares.sum(), sequence, strict=True))
-    return context @ params["classifier"]["kernel"] + params["classifier"]["bias"]
 
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1)), ((12, 2), (5, 2))])
@@ -80,23 +35,13 @@ def test_the_convolution_is_flax_own_with_its_parameters(kernel_size: tuple[int,
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_the_model_is_the_loop(config: CrnnConfig):
+def test_both_sides_agree(config: CrnnConfig):
     variables = random_variables(config)
-    log_mel = np.random.default_rng(1).normal(-5, 3, (2, 61, config.frontend.num_mels)).astype(np.float32)
-    logits, attention = jax.jit(Crnn(config).apply)(variables, jnp.asarray(log_mel))
-    np.testing.assert_allclose(logits, [_loop_model(variables, config, clip) for clip in log_mel], atol=CROSS_FRAMEWORK)
-    np.testing.assert_allclose(attention.sum(1), 1, atol=SAME_FRAMEWORK)
-
-
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("seed", range(3))
-def test_both_sides_agree(config: CrnnConfig, seed: int):
-    variables = random_variables(config, seed)
-    report = compare(to_module(config, variables), variables, config, noise(seed, 2, 16_000))
+    report = compare(to_module(config, variables), variables, config, noise(0, 4, 16_000))
     assert report.agrees, report
 
 
-@pytest.mark.parametrize("config", [BASE, replace(POOLED_13X, gru_layers=2)], ids=["base", "student"])
+@pytest.mark.parametrize("config", [BASE, replace(STUDENT, gru_layers=2)], ids=["base", "student"])
 def test_gradients_agree(config: CrnnConfig):
     torch.manual_seed(0)
     config = replace(config, gru_dropout=0.0)
@@ -163,7 +108,7 @@ def test_fifty_steps_of_training_agree():
 
 
 def test_folding_batch_norm_changes_nothing():
-    config = POOLED_13X
+    config = STUDENT
     variables = dict(init_variables(jax.random.key(0), config))
     rng = np.random.default_rng(4)
     draw = {"scale": rng.normal(1, 0.3, 8), "bias": rng.normal(0, 1, 8)}

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from conversion.mapping import flax_to_torch, mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conversion.files import to_module
-from kws_jax.config import POOLED_13X, CrnnConfig
+from kws_jax.config import CrnnConfig
 from kws_jax.model import Crnn, init_variables
+from kws_jax.state_dict import from_variables, mapping
 from kws_jax.training.quantization import Grid, fake_quantize, fake_quantize_params, quantize_params, quantize_weights
-from tests.helpers.models import DEPLOYED_STUDENT, TOY, random_variables
+from tests.helpers.models import DEPLOYED_STUDENT, STUDENT, TOY, random_variables
 from tests.tolerances import CROSS_FRAMEWORK
 from torch_ref.formats import FORMATS
 from torch_ref.packing import PackedCrnn
@@ -110,9 +110,9 @@ def test_dynamic_quantization_stores_our_integers(config: CrnnConfig):
         for name in entry.flax_path[1:]:
             array = array[name]
         if isinstance(array, tuple):
-            assert stored[f"{entry.torch_key}.scale"].item() == array[1].item()
+            assert stored[f"{entry.key}.scale"].item() == array[1].item()
             array, quantized = array[0], quantized + 1
-        assert_same((np.asarray(array).T,), (stored[entry.torch_key].numpy(),))
+        assert_same((np.asarray(array).T,), (stored[entry.key].numpy(),))
     assert quantized == 2 * config.gru_layers + 3
 
 
@@ -129,7 +129,7 @@ def test_packed_weights_are_our_integers(config: CrnnConfig, scheme: str):
         for name in entry.flax_path[1:]:
             array = array[name]
         integers, scales = array
-        found = stored[entry.torch_key]
+        found = stored[entry.key]
         assert_same((np.asarray(integers).T, scales), (found.integers.numpy(), found.scales.float().numpy()))
 
 
@@ -145,7 +145,7 @@ def test_training_sees_the_model_that_is_deployed(config: CrnnConfig, scheme: st
         state |= {k: t.float() * stored[f"{k}.scale"] for k, t in state.items() if t.dtype == torch.int8}
     else:
         state = model.state_dict()
-    for key, array in flax_to_torch({"params": params}, config).items():
+    for key, array in from_variables({"params": params}, config).items():
         np.testing.assert_array_equal(array, state[key])
 
 
@@ -202,6 +202,6 @@ def test_what_a_scheme_leaves_alone():
 
 @every_scheme
 def test_batch_normalisation_comes_first(scheme: str):
-    params = init_variables(jax.random.key(0), POOLED_13X)["params"]
+    params = init_variables(jax.random.key(0), STUDENT)["params"]
     with pytest.raises(ValueError, match="fold batch normalisation"):
         fake_quantize_params(params, scheme)

@@ -11,27 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import torch
-from test_torch_train import toy_batches
-from test_train import CONFIG, CORPUS, RECIPE, _draw
 
 from kws_jax.errors import UserError
 from kws_jax.training import resume as jax_resume
 from kws_jax.training.pruning import PruningPlan
 from kws_jax.training.train import train
+from tests.helpers.torch_models import tone_batches
+from tests.helpers.toy_training import CONFIG, RECIPE, TONES, draw, equal
 from torch_ref import resume as torch_resume
 from torch_ref.config import TaskConfig
 from torch_ref.train import SeminarRecipe
 from torch_ref.train import train as train_torch
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 SHORT = replace(RECIPE, epochs=5, average_decay=0.9, pruning=PruningPlan(2, 5, 3, end=0.9, interval=2))
 SEMINAR = SeminarRecipe(learning_rate=3e-3, epochs=5)
 KILLED_AT = 3  # epochs from 0
-EPOCHS = {"jax": _draw, "torch": toy_batches}
+EPOCHS = {"jax": draw, "torch": tone_batches}
 
 
 class Stop(Exception):
@@ -42,7 +41,7 @@ def run_jax(
     draw: Callable, folder: Path | None, log_path: Path | None = None, recipe=SHORT, seed=0, identity=""
 ) -> Any:
     resume = jax_resume.Resume(folder, identity, 0.0) if folder else None
-    config, variables = train(CONFIG, recipe, CORPUS, draw, seed, log_path=log_path, resume=resume)
+    config, variables = train(CONFIG, recipe, TONES, draw, seed, log_path=log_path, resume=resume)
     assert config.gru_hidden == 5, "pruned"
     return variables
 
@@ -58,10 +57,6 @@ def run_torch(draw: Callable, folder: Path | None, log_path: Path | None = None,
 RUN = {"jax": run_jax, "torch": run_torch}
 
 
-def equal(first: dict, second: dict) -> bool:
-    return jax.tree.all(jax.tree.map(lambda a, b: bool(np.all(np.asarray(a) == np.asarray(b))), first, second))
-
-
 def losses(path: Path) -> list[tuple[int, int, float]]:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert (np.diff([line["seconds"] for line in lines]) > 0).all()
@@ -73,13 +68,15 @@ def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The side, and what a process had kept that was killed in the midst of its training."""
     folder = tmp_path_factory.mktemp("killed")
     script = (
-        f"import os, sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
-        "from test_resume import EPOCHS, KILLED_AT, RUN, Path\n"
+        "import os, sys\n"
+        "from tests.kws_jax.test_resume import EPOCHS, KILLED_AT, RUN, Path\n"
         "side, folder = sys.argv[1], Path(sys.argv[2])\n"
         "draw = lambda epoch: os.kill(os.getpid(), 9) if epoch == KILLED_AT else EPOCHS[side](epoch)\n"
         "RUN[side](draw, folder / 'kept', folder / 'log.jsonl')\n"
     )
-    run = subprocess.run([sys.executable, "-c", script, request.param, folder], stderr=subprocess.PIPE, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", script, request.param, folder], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
     assert run.returncode == -signal.SIGKILL, run.stderr
     return request.param, folder
 
@@ -138,7 +135,7 @@ def test_damage_is_named(killed: tuple[str, Path], tmp_path: Path):
 def test_saves_wait_for_the_interval(tmp_path: Path):
     state = {"weight": np.arange(3.0)}
     for interval, steps in ((600.0, []), (0.0, ["2"])):
-        keeper = jax_resume.Keeper(jax_resume.Resume(tmp_path / "jax", interval=interval), "")
-        keeper.save(state, [{"loss": 1.0}] * 2)
-        keeper.close()
+        saver = jax_resume.TrainingSaver(jax_resume.Resume(tmp_path / "jax", interval=interval), "")
+        saver.save(state, [{"loss": 1.0}] * 2)
+        saver.close()
         assert [path.name for path in (tmp_path / "jax").iterdir()] == steps

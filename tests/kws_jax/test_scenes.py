@@ -5,21 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-from experiments import continuous
 from kws_jax.config import SAMPLE_RATE
+from kws_jax.data import scenes as scenes_module
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
-from kws_jax.data.scenes import Material, build_scenes, gather, word_interval
+from kws_jax.data.scenes import Material, build_scenes, gather, read_speech, speech_files, word_interval
 from kws_jax.data.splits import speaker_percentage, split_official
 from kws_jax.errors import UserError
 from tests.helpers.models import noise
-from tests.helpers.tiny_corpus import WORD, clips, write_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus_folder(tmp_path_factory) -> Path:
-    return write_corpus(tmp_path_factory.mktemp("data"))
+from tests.helpers.tiny_corpus import WORD, clips, some_speakers
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +30,7 @@ def material() -> Material:
 
 
 def one_stream(material: Material, snr: float | None, monkeypatch) -> np.ndarray:
-    monkeypatch.setattr(continuous, "SNRS", (snr,))
+    monkeypatch.setattr(scenes_module, "SNRS", (snr,))
     return to_float(build_scenes(material, 2 / 60, 2.0, 0).waveforms[0]).astype(np.float64)
 
 
@@ -50,7 +46,7 @@ def test_scenes_are_seeded_and_as_long_as_asked(material):
 
 
 def test_keywords_lie_where_the_intervals_say(material, monkeypatch):
-    monkeypatch.setattr(continuous, "SNRS", (None,))
+    monkeypatch.setattr(scenes_module, "SNRS", (None,))
     scenes = build_scenes(material, 0.1, 6.0, 0)
     heard = list(zip(scenes.keyword_intervals[0], scenes.keyword_speakers[0], strict=True))
     assert len(heard) > 5
@@ -77,21 +73,34 @@ def test_noise_is_as_loud_as_stated(material, snr, monkeypatch):
     assert 10 * np.log10(spoken / np.square(noisy - clean).mean()) == pytest.approx(snr, abs=0.05)
 
 
-def test_scenes_that_cannot_be_are_one_line(material, corpus_folder):
-    for hours, minutes in ((0, 1), (1, 0), (0.0005, 0.02)):
+def test_scenes_that_cannot_be_are_one_line(material, scene_corpus):
+    for hours, minutes in ((0.0, 1.0), (1.0, 0.0), (0.0005, 0.02)):
         with pytest.raises(UserError, match="no "):
             build_scenes(material, hours, minutes, 0)
-    corpus = load_corpus(corpus_folder)
+    corpus = load_corpus(scene_corpus)
     split = replace(split_official(corpus), testing=np.flatnonzero(corpus.labels("bed")))
     with pytest.raises(UserError, match="testing speakers must say 'happy'"):
-        gather(corpus, "happy", split, "testing", corpus_folder.parent / "speech")
+        gather(corpus, "happy", split, "testing", scene_corpus.parent / "speech")
+
+
+def test_running_speech_is_read_whatever_its_format(tmp_path: Path):
+    spoken = noise(6, 3, 2_000)
+    names = [f"{speaker}-{index}" for index, speaker in enumerate(some_speakers(70, 101, 3))]
+    for name, samples, suffix in zip(names, spoken, (".WAV", ".FLAC", ".ogg"), strict=True):
+        soundfile.write(tmp_path / f"{name}{suffix}", samples, SAMPLE_RATE, format=suffix[1:].upper())
+    (tmp_path / ".hidden-1.wav").touch()
+    (tmp_path / "1-notes.txt").touch()
+    assert {path.stem for path in speech_files(tmp_path, "testing")} == set(names)
+    assert [len(utterance) for utterance in read_speech(tmp_path, "testing", "happy")] == [2_000] * 3
+    with pytest.raises(UserError, match="no validation speech in"):
+        read_speech(tmp_path, "validation", "happy")
 
 
 @pytest.mark.parametrize(("part", "low"), [("validation", 0), ("testing", 10)])
-def test_only_speakers_of_the_part_are_heard(corpus_folder, part, low):
-    corpus = load_corpus(corpus_folder)
-    material = gather(corpus, "happy", split_official(corpus), part, corpus_folder.parent / "speech")
+def test_only_speakers_of_the_part_are_heard(scene_corpus, part, low):
+    corpus = load_corpus(scene_corpus)
+    material = gather(corpus, "happy", split_official(corpus), part, scene_corpus.parent / "speech")
     assert len(material.keywords) == len(material.words) == 3
     assert all(low <= speaker_percentage(speaker) < low + 10 for speaker in material.speakers)
     assert len(material.speech) == 1
-    assert set(np.concatenate(build_scenes(material, 0.05, 3, 0).keyword_speakers)) == set(material.speakers)
+    assert set(np.concatenate(build_scenes(material, 0.05, 3.0, 0).keyword_speakers)) == set(material.speakers)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_train import CONFIG, CORPUS, RECIPE, _draw, _equal
 
 from kws_jax import streaming
 from kws_jax.config import BASE, CrnnConfig
@@ -16,6 +15,7 @@ from kws_jax.training.recipe import Recipe
 from kws_jax.training.sequences import glue, sequence_loss, step_coverage
 from kws_jax.training.train import train
 from tests.helpers.models import CONFIGS, LIGHT, TOY, noise, random_variables
+from tests.helpers.toy_training import CONFIG, RECIPE, TONES, draw, equal
 from tests.tolerances import CROSS_FRAMEWORK, SAME_FRAMEWORK
 
 
@@ -92,10 +92,10 @@ def test_a_model_learns_from_sequences():
     recipe = replace(RECIPE, clips_per_sequence=4)
     # Frames 40 ms apart, so that the corpus's clips last a second, longer than the tolerance around their ends.
     config = replace(CONFIG, frontend=replace(CONFIG.frontend, hop_length=640))
-    _, variables = train(config, recipe, CORPUS, _draw, seed=0)
-    logits, _ = jax.jit(Crnn(config).apply)(variables, log_compress(jnp.asarray(CORPUS.power)))
-    assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.9
-    assert not _equal(variables, train(config, RECIPE, CORPUS, _draw, seed=0)[1])
+    _, variables = train(config, recipe, TONES, draw, seed=0)
+    logits, _ = jax.jit(Crnn(config).apply)(variables, log_compress(jnp.asarray(TONES.power)))
+    assert (np.asarray(logits).argmax(1) == TONES.labels).mean() > 0.9
+    assert not equal(variables, train(config, RECIPE, TONES, draw, seed=0)[1])
 
 
 @pytest.mark.parametrize("fields", [{"teacher_weight": 0.5}, {"batch_size": 30}])

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import kws_jax.data
-from kws_jax.data.corpus import Corpus
+from kws_jax.data.corpus import Corpus, _index
 from kws_jax.data.splits import Split, balanced_indices, check_split, speaker_percentage, split_official, split_random
 from kws_jax.errors import UserError
 
@@ -104,7 +103,7 @@ def test_words_are_drawn_by_a_power_of_their_clips(exponent: float, shares: tupl
 
 
 def test_real_split_is_disjoint_in_speakers(real_data: Path) -> None:
-    corpus = make_corpus(kws_jax.data._index(real_data)[0])
+    corpus = make_corpus(_index(real_data)[0])
     split = split_official(corpus)
     speakers = [set(corpus.speakers[part].tolist()) for part in (split.training, split.validation, split.testing)]
     assert all(speakers)

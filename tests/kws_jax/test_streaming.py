@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from kws_jax import frontend, streaming
-from kws_jax.config import POOLED_13X, CrnnConfig, FrontendConfig
+from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.layers import attend
 from kws_jax.model import Crnn, zero_hidden
-from tests.helpers.models import CONFIGS, LIGHT, TOY, noise, random_variables
+from tests.helpers.models import CONFIGS, LIGHT, STUDENT, TOY, noise, random_variables
 from tests.helpers.odd_configs import ODD_CONFIGS
 from tests.helpers.verify import Part, Verifier
 from tests.tolerances import CROSS_FRAMEWORK
@@ -234,6 +234,6 @@ def test_a_single_row_is_reset_alone():
 def test_misuse_is_named():
     variables = random_variables(TOY)
     with pytest.raises(ValueError, match="fold_batch_norm"):
-        streaming.init_state(POOLED_13X, 1)
+        streaming.init_state(STUDENT, 1)
     with pytest.raises(ValueError, match="not a whole number of blocks"):
         streaming.scan(variables["params"], TOY, streaming.init_state(TOY, 1), jnp.zeros((1, TOY.block_size + 1)))

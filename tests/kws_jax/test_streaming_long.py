@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 import torch
-from test_streaming_classes import Stream, build, stream_of, trailing_probabilities
 from torch.nn import functional
 
 from tests.helpers.models import CONFIGS
+from tests.helpers.streams import SIDES, Stream, both_sides, stream_of, trailing_probabilities
 from tests.tolerances import CROSS_FRAMEWORK, EXACT
 from torch_ref.frontend import MelPower, log_mel
 from torch_ref.threads import single_thread
@@ -67,7 +67,7 @@ def continued(side: str, stream: Stream) -> Stream:
 @torch.inference_mode()
 def offline_hour() -> np.ndarray:
     """Probabilities of one pass of GRU and attention over the whole hour, its log-mel joined from overlapping parts."""
-    _, model, _ = build("student")
+    model = both_sides("student")[1]
     config, mel_power = model.config, MelPower(model.config, center=False)
     hour = torch.from_numpy(np.concatenate([speech_like(minute) for minute in range(MINUTES)]))
     padded = functional.pad(hour[None, None], (config.padding, config.padding), mode="reflect")[0]
@@ -75,10 +75,10 @@ def offline_hour() -> np.ndarray:
     parts = [padded[:, start : start + MINUTE + config.n_fft - config.hop_length] for start in starts]
     frames = torch.cat([log_mel(mel_power(part)) for part in parts], dim=2)
     outputs = model.gru(model.features(frames))[0]
-    return trailing_probabilities(model, CONFIG.max_window_length, outputs, model.attention.energy(outputs))
+    return trailing_probabilities(model, outputs, model.attention.energy(outputs))
 
 
-@pytest.mark.parametrize("side", ["jax", "torch"])
+@pytest.mark.parametrize("side", SIDES)
 def test_an_hour(side: str):
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs /proc to read resident memory")

@@ -9,47 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from kws_jax.training.objective import Teacher
 
 from kws_jax.config import FrontendConfig
 from kws_jax.errors import UserError
 from kws_jax.frontend import log_compress, log_mel, mel_power
 from kws_jax.model import Crnn, init_variables
 from kws_jax.training import train as training
-from kws_jax.training.augment import Augmentation
-from kws_jax.training.losses import cross_entropy
+from kws_jax.training.losses import Teacher, cross_entropy
 from kws_jax.training.pruning import PruningPlan, full_masks
 from kws_jax.training.quantization import fake_quantize_params
 from kws_jax.training.recipe import Recipe, optimizer
-from kws_jax.training.train import Corpus, train
-from kws_jax.training.training_set import WaveformCorpus, augmented, cached_mel_power
-from tests.helpers.models import TOY, noise
+from kws_jax.training.train import train
+from kws_jax.training.training_set import cached_mel_power
+from tests.helpers.models import noise
+from tests.helpers.toy_training import CLIPS, CONFIG, RECIPE, TONES, draw, equal
 from tests.tolerances import SAME_FRAMEWORK
 
-CONFIG = replace(TOY, batch_norm=True, gru_layers=1, gru_hidden=8)
-EPOCHS = 25
-CLIPS, FRAMES, MELS = 68, 24, 12
-GENTLE = Augmentation(max_shift=2, snr=(10.0, 30.0), max_masked_mels=2, max_masked_frames=4)
-RECIPE = Recipe(epochs=EPOCHS, batch_size=16, peak_learning_rate=2e-2, augmentation=GENTLE)
 PLAIN = replace(RECIPE, epochs=1, augmentation=None)  # compiles faster
-
-
-def _corpus() -> Corpus:
-    """The keyword is a tone that rises through the mels; the rest is a tone that falls."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(CLIPS) % 2
-    power = rng.exponential(1.0, (CLIPS, FRAMES, MELS))
-    for clip, label in zip(power, labels, strict=True):
-        for t in range(FRAMES):
-            clip[t, t // 2 if label else MELS - 1 - t // 2] += 30.0
-    return Corpus(power.astype(np.float32), labels, rng.exponential(1.0, (50, MELS)).astype(np.float32))
-
-
-def _draw(epoch: int) -> np.ndarray:
-    return np.random.default_rng(epoch).permutation(CLIPS)
-
-
-CORPUS = _corpus()
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +35,20 @@ def log_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(log_path: Path) -> dict:
-    return train(CONFIG, RECIPE, CORPUS, _draw, seed=0, log_path=log_path)[1]
-
-
-def _equal(first: dict, second: dict) -> bool:
-    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), first, second))
+    return train(CONFIG, RECIPE, TONES, draw, seed=0, log_path=log_path)[1]
 
 
 def test_what_is_learnt_is_right(trained: dict):
-    logits, _ = jax.jit(Crnn(CONFIG).apply)(trained, log_compress(jnp.asarray(CORPUS.power)))
-    assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.95
+    logits, _ = jax.jit(Crnn(CONFIG).apply)(trained, log_compress(jnp.asarray(TONES.power)))
+    assert (np.asarray(logits).argmax(1) == TONES.labels).mean() > 0.95
     before = init_variables(jax.random.key(0), CONFIG)["batch_stats"]
-    assert not _equal(trained["batch_stats"], before), "the statistics of the batches are kept"
+    assert not equal(trained["batch_stats"], before), "the statistics of the batches are kept"
 
 
 def test_the_log(trained: dict, log_path: Path):
     lines = [json.loads(line) for line in log_path.read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(EPOCHS))
-    assert [line["step"] for line in lines] == [4 * (epoch + 1) for epoch in range(EPOCHS)], (
+    assert [line["epoch"] for line in lines] == list(range(RECIPE.epochs))
+    assert [line["step"] for line in lines] == [4 * (epoch + 1) for epoch in range(RECIPE.epochs)], (
         "4 batches of 16, and 4 clips"
     )
     assert all(set(line) == {"step", "epoch", "loss", "seconds", "clips_per_second"} for line in lines)
@@ -87,64 +59,64 @@ def test_the_log(trained: dict, log_path: Path):
 
 @pytest.mark.slow
 def test_the_seed_decides(trained: dict):
-    assert _equal(trained, train(CONFIG, RECIPE, CORPUS, _draw, seed=0)[1])
-    first, second = (train(CONFIG, PLAIN, CORPUS, lambda _: np.arange(16), seed)[1] for seed in (0, 1))
-    assert not _equal(first, second)
+    assert equal(trained, train(CONFIG, RECIPE, TONES, draw, seed=0)[1])
+    first, second = (train(CONFIG, PLAIN, TONES, lambda _: np.arange(16), seed)[1] for seed in (0, 1))
+    assert not equal(first, second)
 
 
 def test_what_is_not_finite_stops_the_training(tmp_path: Path):
-    spoiled = CORPUS.power.copy()
+    spoiled = TONES.power.copy()
     spoiled[:5, 0, 0] = np.nan
     with pytest.raises(RuntimeError, match="epoch 0: the loss or a weight is not finite"):
-        train(CONFIG, PLAIN, CORPUS._replace(power=spoiled), _draw, 0, log_path=tmp_path / "log.jsonl")
+        train(CONFIG, PLAIN, TONES._replace(power=spoiled), draw, 0, log_path=tmp_path / "log.jsonl")
     assert not (tmp_path / "log.jsonl").exists()
 
 
 def test_misuse_is_named():
     with pytest.raises(UserError, match="an epoch of 68 clips is less than a batch of 128"):
-        train(CONFIG, Recipe(), CORPUS, _draw, 0)
+        train(CONFIG, Recipe(), TONES, draw, 0)
     for weight in ("teacher_weight", "attention_weight", "similarity_weight"):
         with pytest.raises(ValueError, match="asks for a teacher, but there is none"):
-            train(CONFIG, replace(RECIPE, **{weight: 0.5}), CORPUS, _draw, 0)
+            train(CONFIG, replace(RECIPE, **{weight: 0.5}), TONES, draw, 0)
     other = replace(CONFIG, frontend=replace(CONFIG.frontend, num_mels=14))
     with pytest.raises(UserError, match=r"the teacher's front end .*num_mels=14.* is not the model's"):
-        train(CONFIG, RECIPE, CORPUS, _draw, 0, Teacher(other, {}))
+        train(CONFIG, RECIPE, TONES, draw, 0, Teacher(other, {}))
     with pytest.raises(ValueError, match="average_decay must be in"):
         replace(RECIPE, average_decay=1.0)
     with pytest.raises(IndexError, match="epoch 0 draws clips 5 to 68 of 68"):
-        train(CONFIG, RECIPE, CORPUS, lambda _: np.arange(5, CLIPS + 1), 0)
+        train(CONFIG, RECIPE, TONES, lambda _: np.arange(5, CLIPS + 1), 0)
 
 
 def test_the_average_follows_the_steps():
     recipe = replace(PLAIN, average_decay=0.75)
     variables, transformation = init_variables(jax.random.key(0), CONFIG), optimizer(recipe, 10)
     state = training.start_state(variables, CONFIG, transformation, jax.random.key(1))
-    corpus, by_hand = jax.tree.map(jnp.asarray, CORPUS), variables
+    corpus, by_hand = jax.tree.map(jnp.asarray, TONES), variables
     rest = {"config": CONFIG, "recipe": recipe, "transformation": transformation, "num_steps": 10}
     step = jax.jit(partial(training.train_step, teacher=None, **rest))
     for number in range(3):
         state, _ = step(state, corpus, jnp.arange(16) + number)
         by_hand = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, by_hand, state.variables)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=SAME_FRAMEWORK), by_hand, state.average)
-    assert not _equal(state.average, state.variables)
+    assert not equal(state.average, state.variables)
 
 
 def test_training_goes_on_from_given_variables():
     start = init_variables(jax.random.key(5), CONFIG)
     still = replace(PLAIN, peak_learning_rate=1e-30, weight_decay=0.0)
-    trained = train(CONFIG, still, CORPUS, _draw, 0, initial=start)[1]["params"]
+    trained = train(CONFIG, still, TONES, draw, 0, initial=start)[1]["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=SAME_FRAMEWORK), trained, start["params"])
-    fresh = train(CONFIG, still, CORPUS, _draw, 0)[1]["params"]
+    fresh = train(CONFIG, still, TONES, draw, 0)[1]["params"]
     assert np.abs(fresh["conv"]["kernel"] - start["params"]["conv"]["kernel"]).max() > 0.01
 
 
 @pytest.mark.slow
 def test_pruning_ends_as_planned_and_the_rest_learns():
     plan = PruningPlan(conv_channels=2, gru_hidden=5, attention_width=3, interval=7)
-    config, variables = train(CONFIG, replace(RECIPE, pruning=plan, average_decay=0.9), CORPUS, _draw, 0)
+    config, variables = train(CONFIG, replace(RECIPE, pruning=plan, average_decay=0.9), TONES, draw, 0)
     assert (config.conv_channels, config.gru_hidden, config.attention_width) == (2, 5, 3)
-    logits, _ = Crnn(config).apply(variables, log_compress(jnp.asarray(CORPUS.power)))
-    assert (np.asarray(logits).argmax(1) == CORPUS.labels).mean() > 0.9
+    logits, _ = Crnn(config).apply(variables, log_compress(jnp.asarray(TONES.power)))
+    assert (np.asarray(logits).argmax(1) == TONES.labels).mean() > 0.9
 
 
 @pytest.mark.slow
@@ -153,39 +125,21 @@ def test_training_on_a_grid_sees_the_rounded_weights():
     config, recipe = replace(CONFIG, batch_norm=False), replace(PLAIN, scheme="int4")
     variables, masks = init_variables(jax.random.key(0), config), full_masks(config)
     rounded = training.deployed(variables["params"], masks, recipe)
-    assert _equal(rounded, fake_quantize_params(variables["params"], "int4"))
+    assert equal(rounded, fake_quantize_params(variables["params"], "int4"))
     state = training.start_state(variables, config, transformation := optimizer(recipe, 10), jax.random.key(1))
     step = jax.jit(
         partial(
             training.train_step, config=config, transformation=transformation, teacher=None, num_steps=10, recipe=recipe
         )
     )
-    after, loss = step(state, corpus := jax.tree.map(jnp.asarray, CORPUS), jnp.arange(16))
+    after, loss = step(state, corpus := jax.tree.map(jnp.asarray, TONES), jnp.arange(16))
     clips = log_compress(corpus.power[:16])
     expected = cross_entropy(Crnn(config).apply({"params": rounded}, clips)[0], corpus.labels[:16])
     assert float(loss) == pytest.approx(float(expected), abs=SAME_FRAMEWORK)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), after.variables["params"], variables["params"])
     assert jax.tree.all(moved), "every weight learns through the rounding"
     with pytest.raises(ValueError, match="fold batch normalisation first"):
-        train(CONFIG, recipe, CORPUS, _draw, 0)
-
-
-def test_a_corpus_of_samples_is_augmented_before_the_front_end():
-    samples = (noise(0, 6, 1600) * 32768).astype(np.int16)
-    power = cached_mel_power(CONFIG.frontend, samples)
-    background = noise(1, 1, 8000, level=0.02)[0]
-    by_samples = WaveformCorpus(jnp.asarray(samples), jnp.zeros(6, jnp.int32), jnp.asarray(background))
-    by_power = Corpus(
-        jnp.asarray(power), by_samples.labels, jnp.asarray(mel_power(CONFIG.frontend, jnp.asarray(background)[None])[0])
-    )
-    keys, indices = jax.random.split(jax.random.key(0)), jnp.arange(6)
-    plain = replace(RECIPE, augmentation=None)
-    same = [augmented(*keys, corpus, indices, CONFIG, plain) for corpus in (by_samples, by_power)]
-    np.testing.assert_allclose(*same, atol=10 * SAME_FRAMEWORK)
-    drawn = [augmented(*keys, corpus, indices, CONFIG, RECIPE) for corpus in (by_samples, by_power)]
-    assert np.abs(np.asarray(drawn[0]) - same[0]).mean() > 0.5, "it was augmented"
-    # Both draw the same; what differs is how clip and noise interfere, and what fills the edges.
-    assert np.abs(np.asarray(drawn[0]) - drawn[1]).mean() < 0.2 * np.abs(np.asarray(drawn[0]) - same[0]).mean()
+        train(CONFIG, recipe, TONES, draw, 0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 512])

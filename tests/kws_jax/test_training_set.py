@@ -4,18 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
-from experiments.architectures import FRONTIER
-from experiments.setting import Setting
 from hypothesis import given
 from hypothesis import strategies as st
-from test_pipeline import write_corpus
-from test_sweep import task_of
 
+from experiments.study.settings import STUDENT_314X, Setting
 from experiments.study.training import _material
 from kws_jax.config import FrontendConfig
 from kws_jax.training.recipe import Recipe
-from kws_jax.training.training_set import cached_mel_power, moved, phase_offsets
+from kws_jax.training.training_set import cached_mel_power, framing_offsets, moved
+from tests.helpers.tiny_corpus import task_of
 from tests.tolerances import SAME_FRAMEWORK
 
 FRONTEND = FrontendConfig(window_length=64, hop_length=32, num_mels=6)
@@ -38,30 +35,27 @@ def test_a_hop_later_is_a_frame_later():
 
 
 @given(st.integers(1, 8), st.integers(1, 100))
-def test_phases_are_equally_spaced_round_zero(phases: int, spacing: int):
-    hop = phases * spacing
-    offsets = phase_offsets(hop, phases)
+def test_framings_are_equally_spaced_round_zero(framings: int, spacing: int):
+    hop = framings * spacing
+    offsets = framing_offsets(hop, framings)
     assert offsets[0] == 0
     assert max(map(abs, offsets)) <= hop / 2
-    assert sorted(offset % hop for offset in offsets) == [spacing * phase for phase in range(phases)]
+    assert sorted(offset % hop for offset in offsets) == [spacing * framing for framing in range(framings)]
 
 
-def test_every_draw_takes_a_phase(tmp_path: Path):
-    write_corpus(tmp_path / "corpus")
-    task = task_of(tmp_path / "corpus", tmp_path / "out")
-    one = Setting("one", "", "", model=FRONTIER, recipe=Recipe())
-    frontend, clips = FRONTIER.frontend, task.corpus.waveforms[task.split.training]
+def test_every_draw_takes_a_framing(tone_corpus: Path, tmp_path: Path):
+    task = task_of(tone_corpus, tmp_path)
+    one = Setting("one", "", "", model=STUDENT_314X, recipe=Recipe())
+    frontend, clips = STUDENT_314X.frontend, task.corpus.waveforms[task.split.training]
     plain, draw_plain = _material(one, frontend, task)
-    corpus, draw = _material(replace(one, phases=4), frontend, task)
+    corpus, draw = _material(replace(one, framings=4), frontend, task)
     count = len(clips)
     np.testing.assert_array_equal(corpus.labels, np.tile(plain.labels, 4))
-    for phase, offset in enumerate(phase_offsets(frontend.hop_length, 4)):
+    for framing, offset in enumerate(framing_offsets(frontend.hop_length, 4)):
         expected = cached_mel_power(frontend, moved(clips, offset))
-        np.testing.assert_array_equal(corpus.power[count * phase : count * (phase + 1)], expected)
+        np.testing.assert_array_equal(corpus.power[count * framing : count * (framing + 1)], expected)
     for epoch in range(3):
         np.testing.assert_array_equal(draw(epoch) % count, draw_plain(epoch))
         shares = np.bincount(draw(epoch) // count, minlength=4) / len(draw(epoch))
         assert shares.min() > 0.15
     assert (draw(0) // count != draw(1) // count).any()
-    with pytest.raises(ValueError, match="phases are of cached mel power"):
-        replace(one, phases=4, augments_waveforms=True)

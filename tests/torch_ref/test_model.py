@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.torch_models import POOLED, TASK_CONFIGS, random_module
 from tests.tolerances import CLOSED_FORM, LOG_MEL_DEFINITION, SAME_FRAMEWORK
 from torch_ref.config import TaskConfig
 from torch_ref.frontend import MelPower, log_mel
@@ -27,29 +28,6 @@ BASE_SHAPES = {
     "classifier.weight": (2, 64),
     "classifier.bias": (2,),
 }
-POOLED = TaskConfig(
-    pool=(2, 2),
-    kernel_size=(4, 10),
-    stride=(4, 4),
-    batch_norm=True,
-    relu=True,
-    hidden_size=24,
-    gru_num_layers=1,
-    attention_hidden_size=8,
-)
-CONFIGS = [TaskConfig(), POOLED, TaskConfig(n_mels=21, pool=(2, 3), kernel_size=(3, 4), stride=(3, 2), hidden_size=5)]
-
-
-def build(config: TaskConfig, seed: int = 0) -> CRNN:
-    """Random model in evaluation mode, its batch norm away from the identity."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = CRNN(config).eval()
-        if config.batch_norm:
-            norm = model.conv[1]
-            for tensor in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
-                tensor.uniform_(0.5, 1.5)
-    return model
 
 
 def sigmoid(x):
@@ -103,9 +81,9 @@ def test_base_has_the_keys_and_shapes_of_public_checkpoints() -> None:
     assert sum(tensor.numel() for tensor in model.parameters()) == 70_443
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["base", "pooled", "uneven"])
+@pytest.mark.parametrize("config", TASK_CONFIGS.values(), ids=TASK_CONFIGS)
 def test_forward_equals_the_definition(config: TaskConfig) -> None:
-    model = build(config).double()
+    model = random_module(config).double()
     inputs = torch.randn(2, config.n_mels, 101, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits, attention = model.forward_with_attention(inputs)
@@ -116,14 +94,6 @@ def test_forward_equals_the_definition(config: TaskConfig) -> None:
         expected_logits, expected_attention = numpy_model(config, weights, image)
         np.testing.assert_allclose(logits[row], expected_logits, rtol=0, atol=CLOSED_FORM)
         np.testing.assert_allclose(attention[row], expected_attention, rtol=0, atol=CLOSED_FORM)
-
-
-def test_float32_equals_float64() -> None:
-    model = build(TaskConfig())
-    inputs = torch.randn(4, 40, 101, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        single, double = model(inputs), model.double()(inputs.double())
-    np.testing.assert_allclose(single, double, rtol=0, atol=SAME_FRAMEWORK)
 
 
 def test_student_keys() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_torch_model import POOLED, build
+from tests.helpers.torch_models import POOLED, random_module, tone_batches
 from tests.tolerances import FLOAT16_LOGITS, SAME_FRAMEWORK
 from torch_ref.augment import WaveAugmentation, mask_mel_power
 from torch_ref.config import TaskConfig
@@ -88,20 +88,12 @@ def test_masks_are_one_band_and_one_span_common_to_the_batch() -> None:
     np.testing.assert_allclose(np.mean(widths, 0), [7, 17], rtol=0.1)
 
 
-def toy_batches(epoch: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Keyword: a tone of 1 kHz; anything else: one of 3 kHz."""
-    rng = np.random.default_rng(epoch)
-    labels = np.arange(16) % 2
-    tones = np.sin(2 * np.pi * np.outer(np.where(labels, 1000, 3000), np.arange(16_000) / 16_000))
-    return [((tones * rng.uniform(0.1, 0.5, (16, 1))).astype(np.float32), labels) for _ in range(3)]
-
-
 TOY = SeminarRecipe(learning_rate=3e-3, epochs=2)
 
 
 def test_training_is_deterministic_by_seed() -> None:
     state = torch.get_rng_state()
-    first, again, other = (train(POOLED, TOY, toy_batches, [], seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (train(POOLED, TOY, tone_batches, [], seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["gru.weight_hh_l0"], other["gru.weight_hh_l0"])
@@ -109,7 +101,7 @@ def test_training_is_deterministic_by_seed() -> None:
 
 def test_dropout_and_background_are_deterministic_too() -> None:
     recipe, noise = SeminarRecipe(epochs=1), torch.randn(20_000, generator=generator())
-    first, again = (train(TaskConfig(), recipe, toy_batches, [noise], 1).state_dict() for _ in range(2))
+    first, again = (train(TaskConfig(), recipe, tone_batches, [noise], 1).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
@@ -119,7 +111,7 @@ def test_toy_training_learns_and_logs(tmp_path: Path) -> None:
     model = train(
         POOLED,
         SeminarRecipe(learning_rate=3e-3, epochs=20),
-        toy_batches,
+        tone_batches,
         [],
         0,
         on_epoch=lambda epoch, model: seen.append((epoch, model.training)),
@@ -132,7 +124,7 @@ def test_toy_training_learns_and_logs(tmp_path: Path) -> None:
     assert all(line["clips_per_second"] > 0 for line in lines)
     assert np.mean([line["loss"] for line in lines[-3:]]) < 0.5 * lines[0]["loss"]
     assert seen == [(epoch, False) for epoch in range(20)]
-    waveforms, labels = toy_batches(99)[0]
+    waveforms, labels = tone_batches(99)[0]
     assert not model.training
     np.testing.assert_array_equal(predict(model, MelPower(POOLED), waveforms).argmax(1), labels)
 
@@ -151,7 +143,7 @@ def test_bad_batches_are_errors(batches: list, error: type[Exception], message: 
 
 
 def test_predict_does_not_depend_on_the_batch_nor_change_the_mode() -> None:
-    model, waveforms = build(POOLED).train(), toy_batches(0)[0][0]
+    model, waveforms = random_module(POOLED).train(), tone_batches(0)[0][0]
     whole, single = (predict(model, MelPower(POOLED), waveforms, batch_size) for batch_size in (16, 1))
     assert model.training
     assert whole.dtype == np.float32
@@ -160,7 +152,7 @@ def test_predict_does_not_depend_on_the_batch_nor_change_the_mode() -> None:
 
 
 def test_predict_takes_every_number_format() -> None:
-    model, frontend, waveforms = build(POOLED), MelPower(POOLED), toy_batches(0)[0][0]
+    model, frontend, waveforms = random_module(POOLED), MelPower(POOLED), tone_batches(0)[0][0]
     reference = predict(model, frontend, waveforms)
     half, integer = (predict(convert(model), frontend, waveforms) for convert in (to_fp16, to_qint8))
     assert half.dtype == integer.dtype == np.float32
