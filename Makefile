@@ -1,28 +1,29 @@
 # make run | make demo | make test: each sets up a virtual environment of its own in .venv, once.
-#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech to train on;
-#                                     KEYWORD="one two" SEEDS="0 1 2" make run runs them all
+#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech to train on and to
+#                                     stream; KEYWORD="one two" SEEDS="0 1 2" make run runs them all
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 READY := .venv/ready
-DATA_FLAG := $(if $(DATA),--data $(DATA))
-RUN_FLAGS := $(DATA_FLAG) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SPEECH),--speech $(SPEECH))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=20
+FOLDERS := $(if $(DATA),--data $(DATA)) $(if $(SPEECH),--speech $(SPEECH))
 
 .PHONY: run demo test test-slow lint report notebook clean
 
 run: $(READY)
-	$(BIN)/python -m experiments.run --all $(RUN_FLAGS) --out $(OUT)
-	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(DATA_FLAG) $(if $(KEYWORD),--keyword $(firstword $(KEYWORD))) --out $(OUT)/figures/stream_demo.png
+	$(BIN)/python -m experiments.run --all $(FOLDERS) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) --out $(OUT)
+	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(FOLDERS) $(if $(KEYWORD),--keyword $(firstword $(KEYWORD))) --out $(OUT)/figures/stream_demo.png
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
 
 demo: $(READY)
-	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/pooled_stream-sheila/flax --out $(OUT)/stream_demo.png
+	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_12x_stream.safetensors --out $(OUT)/stream_demo.png
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(PYTEST)
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q -m slow
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -33,8 +34,8 @@ report: $(READY)
 	$(BIN)/python -m experiments.report results --out .
 
 notebook: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[notebook]' -c constraints.txt
-	$(BIN)/python -m experiments.run_notebook
+	$(PIP) -e '.[docs]'
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf .venv out
@@ -42,5 +43,5 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed; make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[synthetic,dev]' -c constraints.txt
+	$(PIP) -e '.[study,synthetic,dev]'
 	touch $@

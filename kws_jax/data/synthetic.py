@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import tyro
 from jaxtyping import Float, Float32
 from tqdm import tqdm
 
@@ -87,9 +86,8 @@ def generate_demo_tracks(folder: Path, keyword: str = "sheila", seed: int = 1) -
 
 def _in_fresh_process(command: str, folder: Path, arguments: dict[str, Any]) -> Path:
     folder = Path(folder).resolve()
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in {"folder": folder, **arguments}.items()]
-    package_root = Path(__file__).resolve().parents[1]
-    words = [sys.executable, "-m", "kws_jax.data.synthetic", command, *options]
+    package_root = Path(__file__).resolve().parents[2]
+    words = [sys.executable, "-m", "kws_jax.data.synthetic", command, str(folder), json.dumps(arguments)]
     child = subprocess.run(words, cwd=package_root, stdout=subprocess.PIPE, text=True)
     if child.returncode:
         raise UserError(child.stdout.strip() or f"{folder} could not be made; the reason is above")
@@ -242,7 +240,8 @@ def _write(path: Path, waveform: Float[np.ndarray, " samples"]) -> None:
 
 if __name__ == "__main__":
     try:
-        tyro.extras.subcommand_cli_from_dict({"corpus": _corpus, "demo": _demo})
+        make: dict[str, Callable[..., None]] = {"corpus": _corpus, "demo": _demo}
+        make[sys.argv[1]](Path(sys.argv[2]), **json.loads(sys.argv[3]))
     except (UserError, OSError) as error:
         print(error)  # on stdout, where the process that started this one reads it
         raise SystemExit(1) from None
