@@ -1,16 +1,16 @@
 """The picture of a stream: the keyword's probability over time, above what was heard."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 
 from kws_jax.config import SAMPLE_RATE, FrontendConfig
-from kws_jax.detector import Detection
-from kws_jax.frontend import log_mel
+
+if TYPE_CHECKING:
+    from kws_jax.detector import Detection
 
 __all__ = ["COLOURS", "DPI", "StreamResult", "plot_stream"]
 
@@ -42,7 +42,7 @@ class StreamResult:
     warm_up: float
     times: Float[np.ndarray, "steps"]
     probabilities: Float[np.ndarray, "steps"]
-    detections: tuple[Detection, ...]
+    detections: "tuple[Detection, ...]"
 
     def to_json(self) -> dict[str, Any]:
         """With lists in place of arrays."""
@@ -72,6 +72,10 @@ def plot_stream(result: StreamResult, waveform: Float32[np.ndarray, "samples"], 
         waveform: What went in.
         config: The front end whose log-mel is shown.
     """
+    import jax.numpy as jnp  # the report takes its colours from here, and loads no framework
+
+    from kws_jax.frontend import log_mel
+
     seconds = len(waveform) / SAMPLE_RATE
     figure = Figure(figsize=(9, 4.6), dpi=DPI, layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
