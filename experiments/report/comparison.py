@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,15 +12,25 @@ from typing import Any
 import numpy as np
 
 from experiments.study.records import BASE_NAME, TUNED_NAME, Record, read_scores
-from kws_jax.config import config_from_json
+from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval, PairedScores, SpeakerBootstrap, speaker_bootstrap
 
-__all__ = ["BARS", "TOLERATED_RATIO", "Comparison", "Entry", "compare", "read_benchmark"]
+__all__ = ["BARS", "TOLERATED_RATIO", "Comparison", "Entry", "compare", "read_benchmark", "verdict"]
 
 TOLERATED_RATIO = 1.1  # of a student's error to the base's: the homework's rule of quality
 BARS = (BASE_NAME, TUNED_NAME)
 NONE = Interval(math.nan, math.nan, math.nan)
+Clock = dict[CrnnConfig, dict[str, float]]
+
+
+def verdict(ratio: Interval) -> str:
+    """Whether a ratio keeps to the rule of quality, as far as its interval tells: "yes", "no", "undecided" or "-"."""
+    if math.isnan(ratio.estimate):
+        return "-"
+    if ratio.high <= TOLERATED_RATIO:
+        return "yes"
+    return "no" if ratio.low > TOLERATED_RATIO else "undecided"
 
 
 @dataclass(frozen=True)
@@ -57,13 +67,14 @@ class Entry:
         """All seeds, ascending."""
         return sorted({run.seed for run in self.runs})
 
-    def mean(self, get: Callable[[Record], float]) -> float:
-        """Mean over the runs."""
-        return fmean(map(get, self.runs))
+    def quality(self, part: str, name: str) -> float:
+        """Mean of a field of `Quality`; NaN where the split has no such part."""
+        found = [getattr(run, part) for run in self.runs]
+        return fmean(getattr(quality, name) for quality in found) if all(found) else math.nan
 
     def cost(self, name: str) -> float:
         """Mean of a field of `Cost`."""
-        return self.mean(lambda run: getattr(run.cost, name))
+        return fmean(getattr(run.cost, name) for run in self.runs)
 
     def error(self, part: str = "testing") -> Interval:
         """1 - AUROC; NaN where the split has no such part."""
@@ -105,6 +116,15 @@ class Comparison:
         base = self.find(BASE_NAME)
         return base.cost(cost) / entry.cost(cost) if base else math.nan
 
+    def grade(self, entry: Entry, size: str) -> float:
+        """The homework's 4 x compression / 10 + 4 x speed-up / 10 + 2, by MACs, with full marks for streaming."""
+        return 4 * self.times_less(entry, size) / 10 + 4 * self.times_less(entry, "thop_macs") / 10 + 2
+
+    @property
+    def title(self) -> str:
+        """Keywords, corpus and split."""
+        return f"{', '.join(self.keywords)} ({self.corpus}, {self.split} split)"
+
     @property
     def runs(self) -> list[Record]:
         """All records."""
@@ -117,10 +137,6 @@ def compare(records: Iterable[Record], results: Path) -> list[Comparison]:
     Settings that were run on more keywords than others stand in several comparisons, since errors of different keywords
     cannot be compared: once with the keywords that they share with the rest, once with all of theirs.
 
-    Args:
-        records: All of them.
-        results: Their folder.
-
     Raises:
         UserError: If scores are missing.
     """
@@ -129,21 +145,14 @@ def compare(records: Iterable[Record], results: Path) -> list[Comparison]:
         helped = f" + {record.voices} by voices" if record.voices else ""
         return record.corpus + helped, record.split
 
-    clock = _Clock(read_benchmark(results))
-    found = [
-        comparison
-        for (corpus, split), group in groupby(sorted(records, key=place), key=place)
-        for comparison in _compare_place(corpus, split, [*group], results, clock)
-    ]
-    return sorted(
-        found,
-        key=lambda c: (c.corpus == "synthetic", c.split != "official", c.corpus, -len(c.keywords), -len(c.entries)),
-    )
+    clock = _clock(results)
+    places = groupby(sorted(records, key=place), key=place)
+    found = [one for where, group in places for one in _compare_place(*where, [*group], results, clock)]
+    found.sort(key=lambda c: (c.corpus == "synthetic", c.split != "official", c.corpus, -len(c.keywords)))
+    return found
 
 
-def _compare_place(
-    corpus: str, split: str, records: Sequence[Record], results: Path, clock: "_Clock"
-) -> list[Comparison]:
+def _compare_place(corpus: str, split: str, records: list[Record], results: Path, clock: Clock) -> list[Comparison]:
     by_name: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda run: (run.keyword, run.seed)):
         by_name.setdefault(record.setting["name"], []).append(record)
@@ -162,12 +171,12 @@ def _compare_place(
     return comparisons
 
 
-def _entry(runs: tuple[Record, ...], chosen: Mapping[str, tuple[Record, ...]], results: Path, clock: "_Clock") -> Entry:
+def _entry(runs: tuple[Record, ...], chosen: Mapping[str, tuple[Record, ...]], results: Path, clock: Clock) -> Entry:
     parts = ("testing", *(["validation"] if all(run.validation for run in runs) else []))
     bars = {name: _beside(runs, chosen[name]) for name in BARS if name in chosen}
     bars = {name: beside for name, beside in bars.items() if beside} or {runs[0].setting["name"]: runs}
     compared = {(name, part): _pooled(runs, beside, results, part) for name, beside in bars.items() for part in parts}
-    return Entry(runs, compared, clock.of(runs[0].setting["model"]))
+    return Entry(runs, compared, clock.get(config_from_json(runs[0].setting["model"]), {}))
 
 
 def _beside(runs: tuple[Record, ...], bar_runs: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -211,13 +220,11 @@ def read_benchmark(results: Path) -> dict[str, Any]:
     return measured
 
 
-class _Clock:
-    """Speeds over the base's by an architecture's configuration and the runtime."""
-
-    def __init__(self, measured: dict[str, Any]) -> None:
-        self.names = {config_from_json(config): name for name, config in measured["models"].items()}
-        self.rows = measured["inference"]
-
-    def of(self, model: dict[str, Any]) -> dict[str, float]:
-        name = self.names.get(config_from_json(model))
-        return {row["runtime"]: row["ratio_to_base"] for row in self.rows if row["model"] == name}
+def _clock(results: Path) -> Clock:
+    """Speeds over the base's by an architecture and the runtime."""
+    measured = read_benchmark(results)
+    speeds: Clock = {}
+    for name, model in measured["models"].items():
+        rows = (row for row in measured["inference"] if row["model"] == name)
+        speeds[config_from_json(model)] = {row["runtime"]: row["ratio_to_base"] for row in rows}
+    return speeds

@@ -1,197 +1,206 @@
-"""The report's pictures, as SVG that is the same for the same records."""
+"""Pictures of a study as SVG: errors against work and bytes, training, and misses in a stream."""
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from experiments.plots import COLOURS
-from experiments.report.comparison import TOLERATED_RATIO, Comparison, Entry
-from experiments.report.streams import StreamEntry, lowest_miss_rates
-from experiments.study.records import BASE_NAME, TUNED_NAME
-from experiments.study.stream_records import PeerRecord
+from experiments.report.comparison import Comparison, Entry
+from experiments.report.pages import NAMED, Study
+from experiments.report.streams import StreamComparison, mean_rate
+from experiments.study.records import BASE_NAME, TUNED_NAME, read_log
 
-__all__ = ["crowd", "is_same_picture", "metric_against", "stream_curves", "to_svg", "training_curves"]
+__all__ = ["draw", "is_same"]
 
+MAX_NAMED, MOST_POINTS = 10, 100  # in a picture of errors; of a training curve
 BALANCED = 0.25  # au_fa_fr at equal shares over 1 - AUROC: p (1 - p) with p = 1/2
-METRIC = "au_fa_fr at equal shares, test speakers (lower is better)"
-COSTS = {
-    "thop_macs": "multiply-accumulates per 1 s clip (thop)",
-    "weight_bytes": "weights with their scales (bytes)",
+BARS = {BASE_NAME: ("--", "homework's bar"), TUNED_NAME: (":", "strict bar")}
+LABELS = {"thop_macs": "MACs for a clip of 1 s (thop)", "weight_bytes": "bytes of the weights with their scales"}
+FAMILIES = {"base": "0.25", "pruned": COLOURS[3], "assistant": COLOURS[4], "student_12x": COLOURS[5]}
+FAMILIES |= {
+    "student_27x": COLOURS[2],
+    "student_21x": COLOURS[1],
+    "student_157x": COLOURS[0],
+    "student_314x": "#882255",
 }
-MOST_ALARMS = 60.0  # per hour; what is noisier is of no use to anybody
-FORMATS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "p", "int4": "D"}
-NUMBER = re.compile(r"-?\d+\.\d+")
-DRAWN_ID = re.compile(r"\b[a-z]?[0-9a-f]{10}\b")
+MARKERS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "D", "int4": "P"}
+DETECTORS = (*COLOURS, "0.2", "0.6", "#882255", "#8C510A")
+MOST_ALARMS = 60.0  # an hour; what is noisier is of no use to anybody
+STYLE: dict[Any, Any] = {"svg.hashsalt": "kws", "svg.fonttype": "path", "figure.constrained_layout.use": True}
+STYLE |= {"font.size": 8, "axes.titlesize": 8, "figure.titlesize": 9, "figure.labelsize": 8, "legend.frameon": False}
+STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.color": "0.92"}
 
 
-def to_svg(figure: Figure) -> str:
-    """The picture as text, without a date."""
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "kws", "svg.fonttype": "path"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+def draw(study: Study) -> dict[str, bytes]:
+    """All pictures, by their names in figures/; equal records give equal bytes."""
+    entries = study.first.entries
+    named = [entry for entry in entries if entry.name in NAMED or len(entries) <= MAX_NAMED] or entries[:MAX_NAMED]
+    with mpl.rc_context(STYLE):
+        figures = {
+            "metric_flops.svg": _against(study.first, named, "thop_macs"),
+            "metric_memory.svg": _against(study.first, named, "weight_bytes"),
+            "training_curves.svg": _training_curves(study, named),
+        }
+        if len(study.crowd.entries) > len(named):
+            figures["all_settings.svg"] = _crowd(study.crowd)
+        figures |= {"stream_misses.svg": _stream_misses(study.streams[0])} if study.streams else {}
+        return {name: _svg(figure) for name, figure in figures.items()}
 
 
-def is_same_picture(one: str, other: str) -> bool:
+def is_same(one: str, other: str) -> bool:
     """Whether two pictures show the same, whatever the last digits of another processor's sums are."""
 
     def plain(svg: str) -> str:
-        return NUMBER.sub(lambda found: f"{float(found[0]):.0f}", DRAWN_ID.sub("id", svg))
+        return re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]):.0f}", re.sub(r"\b[a-z]?[0-9a-f]{10}\b", "", svg))
 
     return plain(one) == plain(other)
 
 
-def metric_against(comparison: Comparison, names: Sequence[str], cost: str) -> Figure:
-    """The homework's metric over a cost: named points with intervals, and the errors that both bars tolerate."""
-    entries = [entry for name in names if (entry := comparison.find(name))]
-    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def _against(comparison: Comparison, entries: Sequence[Entry], cost: str) -> Figure:
+    """Errors with their intervals over a cost, every point with its name; equal costs stand side by side."""
+    figure, axes = _frame(comparison, entries, cost)
+    ordered = sorted(entries, key=lambda entry: (entry.cost(cost), entry.name))
+    for number, entry in enumerate(ordered):
+        same = [other.name for other in ordered if math.isclose(entry.cost(cost), other.cost(cost))]
+        x = entry.cost(cost) * 1.12 ** (same.index(entry.name) - (len(same) - 1) / 2)
+        low, high = _draw_interval(axes, x, entry)
+        y, up, side = (high, 5, "bottom") if number % 2 else (low, -5, "top")
+        where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side}
+        axes.annotate(entry.name, (x, y), (0, up), **where, color=_colour(entry.name))
+    return figure
+
+
+def _crowd(comparison: Comparison) -> Figure:
+    """The same of many settings, without names: colours are families, markers number formats."""
+    figure, axes = _frame(comparison, comparison.entries, "weight_bytes")
+    for entry in comparison.entries:
+        _draw_interval(axes, entry.cost("weight_bytes"), entry, alpha=0.35)
+    there = {look for entry in comparison.entries for look in (_colour(entry.name), entry.number_format)}
+    looks = [("o", colour, family) for family, colour in FAMILIES.items() if colour in there]
+    looks += [(marker, "0.5", name) for name, marker in MARKERS.items() if name in there]
+    handles = [Line2D([], [], linestyle="none", marker=m, color=c, label=name) for m, c, name in looks]
+    figure.legend(handles=handles, loc="outside lower center", ncols=7)
+    return figure
+
+
+def _colour(name: str) -> str:
+    return next((colour for family, colour in FAMILIES.items() if name.startswith(family)), "0.5")
+
+
+def _draw_interval(axes: Axes, x: float, entry: Entry, alpha: float = 0.8) -> tuple[float, float]:
+    """A point with its interval; what is 0 stands on the lower edge. Returns the interval's ends as drawn."""
+    y, low, high = (max(value, axes.get_ylim()[0]) for value in entry.error())
+    axes.plot([x, x], [low, high], color=_colour(entry.name), linewidth=1.2, alpha=alpha)
+    axes.plot(x, y, MARKERS[entry.number_format], color=_colour(entry.name), markersize=6, markeredgecolor="white")
+    return low, high
+
+
+def _frame(comparison: Comparison, entries: Sequence[Entry], cost: str) -> tuple[Figure, Axes]:
+    """Log axes with both bars, the cost relative to the base on top, and the homework's metric on the right."""
+    figure = Figure(figsize=(8.4, 5.2))
     axes = figure.subplots()
     costs = [entry.cost(cost) for entry in entries]
-    axes.set(xscale="log", yscale="log", xlabel=COSTS[cost], xlim=(min(costs) / 8, max(costs) * 8))
-    axes.set_ylabel(METRIC, fontsize=9)
-    _bars(axes, comparison)
-    places = [_side_by_side(entry, entries, cost) for entry in entries]
-    heights = [BALANCED * entry.error().estimate for entry in entries]
-    for number, entry in enumerate(entries):
-        _point(axes, entry, places[number], _has_room_left(places, heights, number, axes.get_xlim()))
-    _ticks(axes.xaxis, EngFormatter(sep=""))
-    _ticks(axes.yaxis, FuncFormatter(_scientific))
-    axes.set_title(f"{', '.join(comparison.keywords)}: mean over keywords and seeds, 95 % intervals", fontsize=9)
-    axes.grid(color="0.93")
-    axes.set_axisbelow(True)
-    return figure
-
-
-def _side_by_side(entry: Entry, entries: Sequence[Entry], cost: str) -> float:
-    """An entry's cost, moved a little where others have nearly the same."""
-    alike = [other for other in entries if abs(np.log(other.cost(cost) / entry.cost(cost))) < 0.05]
-    return entry.cost(cost) * 1.07 ** (2 * alike.index(entry) - len(alike) + 1)
-
-
-def _has_room_left(x: Sequence[float], y: Sequence[float], number: int, limits: tuple[float, float]) -> bool:
-    """Whether a point's name has more room to its left, where others stand at nearly its height."""
-    beside = [np.log(x[i] / x[number]) for i in range(len(x)) if i != number and abs(np.log(y[i] / y[number])) < 0.35]
-    left = min((-distance for distance in beside if distance < 0), default=np.inf)
-    right = min((distance for distance in beside if distance > 0), default=np.inf)
-    return bool(x[number] ** 2 > limits[0] * limits[1] if left == right else left > right)
-
-
-def _point(axes: Axes, entry: Entry, x: float, is_left: bool) -> None:
-    """A marker with its interval and name."""
-    known = {BASE_NAME: "black", TUNED_NAME: COLOURS[0]}
-    colour = known.get(entry.name, COLOURS[1 if entry.number_format == "fp32" else 2])
-    y, low, high = (BALANCED * value for value in entry.error())
-    axes.errorbar(x, y, [[y - low], [high - y]], color=colour, capsize=2, elinewidth=1, alpha=0.7)
-    axes.plot(x, y, FORMATS.get(entry.number_format, "*"), color=colour, markersize=7)
-    where: dict[str, Any] = {"xytext": (-8 if is_left else 8, 0), "ha": "right" if is_left else "left", "va": "center"}
-    clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
-    axes.annotate(entry.name, (x, y), textcoords="offset points", fontsize=8, color=colour, bbox=clear, **where)
-
-
-def _bars(axes: Axes, comparison: Comparison) -> None:
-    for name, style in ((BASE_NAME, "--"), (TUNED_NAME, ":")):
+    ends = [end for entry in entries for end in entry.error() if end > 0] or [1e-6, 1]
+    axes.set(xscale="log", yscale="log", xlabel=LABELS[cost], ylabel="1 - AUROC, test speakers")
+    axes.set(xlim=(min(costs) / 2.2, 2.2 * max(costs)), ylim=(min(ends) / 1.8, 1.8 * max(ends)))
+    for name, (style, meaning) in BARS.items():
         if bar := comparison.find(name):
-            y = BALANCED * TOLERATED_RATIO * bar.error().estimate
-            axes.axhline(y, color="0.35", linestyle=style, linewidth=1, zorder=0)
-            text = f"{TOLERATED_RATIO} x {name}"
-            axes.annotate(text, (0.005, y), (0, 2), ("axes fraction", "data"), "offset points", fontsize=8, color="0.3")
+            axes.axhline(bar.error().estimate, color="0.35", linestyle=style, linewidth=1, label=f"{name}: {meaning}")
+    right = axes.secondary_yaxis(
+        "right", functions=(lambda e: np.multiply(BALANCED, e), lambda a: np.divide(a, BALANCED))
+    )
+    right.set_ylabel("au_fa_fr at equal shares")
+    most = costs[[entry.name for entry in entries].index(BASE_NAME)] if comparison.find(BASE_NAME) else max(costs)
+    less = (lambda value: most / np.maximum(value, 1e-9),) * 2  # matplotlib tries 0
+    top = axes.secondary_xaxis("top", functions=less)
+    top.set_xlabel(f"times less than {BASE_NAME}")
+    _log_ticks(top.xaxis, FuncFormatter(lambda value, _: f"{value:g}x"))
+    _log_ticks(axes.xaxis, EngFormatter(sep=""))
+    for axis in (axes.yaxis, right.yaxis):
+        _log_ticks(axis, FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))
+    axes.legend(loc="lower left")
+    figure.suptitle(f"{comparison.title}; lines are 95 % intervals over speakers")
+    return figure, axes
 
 
-def crowd(comparison: Comparison, cost: str = "thop_macs") -> Figure:
-    """Every setting of a comparison; the tables beside it name them."""
-    figure = Figure(figsize=(8.5, 4.4), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, shape) in enumerate(FORMATS.items()):
-        chosen = [entry for entry in comparison.entries if entry.number_format == name]
-        if chosen:
-            x, y = [entry.cost(cost) for entry in chosen], [BALANCED * entry.error().estimate for entry in chosen]
-            axes.plot(x, y, shape, color=COLOURS[number % 6], markersize=7, markerfacecolor="none", label=name)
-    axes.set(xscale="log", yscale="log", xlabel=COSTS[cost])
-    axes.margins(y=0.12)
-    axes.set_ylabel(METRIC, fontsize=9)
-    _bars(axes, comparison)
-    _ticks(axes.xaxis, EngFormatter(sep=""))
-    _ticks(axes.yaxis, FuncFormatter(_scientific))
-    axes.legend(fontsize=8, title="weights", title_fontsize=8)
-    axes.grid(color="0.93")
-    axes.set_title(f"{', '.join(comparison.keywords)}: {len(comparison.entries)} settings", fontsize=9)
-    return figure
-
-
-def training_curves(logs: dict[str, list[tuple[str, list[dict[str, float]]]]]) -> Figure:
-    """Training loss over the share of the steps done, a panel a setting, a line a run.
-
-    Args:
-        logs: By setting: the keyword and the log of each run.
-    """
-    columns = min(4, max(1, len(logs)))
-    rows = max(1, -(-len(logs) // columns))
-    figure = Figure(figsize=(2.3 * columns + 0.6, 1.8 * rows + 0.9), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-    keywords = sorted({keyword for runs in logs.values() for keyword, _ in runs})
-    for axes in panels[len(logs) :]:
-        axes.set_visible(False)
-    for axes, (name, runs) in zip(panels, logs.items(), strict=False):
-        for keyword, log in runs:
-            thinned = log[:: max(1, len(log) // 60)]
-            steps, losses = ([line[key] for line in thinned] for key in ("step", "loss"))
-            shares = [step / log[-1]["step"] for step in steps]
-            axes.plot(shares, losses, color=COLOURS[keywords.index(keyword) % 6], linewidth=0.8)
-        axes.set_title(name, fontsize=8)
-        axes.set_yscale("log")
-        axes.tick_params(labelsize=7)
-        _ticks(axes.yaxis, FuncFormatter(_scientific))
-        axes.grid(color="0.93")
-    handles = [Line2D([], [], color=COLOURS[number % 6], label=word) for number, word in enumerate(keywords)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=6, fontsize=8, frameon=False)
-    figure.supxlabel("share of the training's steps", fontsize=8)
-    figure.supylabel("training loss (each setting's own)", fontsize=8)
-    return figure
-
-
-def stream_curves(entries: Sequence[StreamEntry], peers: Sequence[PeerRecord]) -> Figure:
-    """Misses over false alarms per hour with a carried state, a step line a setting: the mean over its runs."""
-    figure = Figure(figsize=(8.5, 4.8), layout="constrained")
-    axes = figure.subplots()
-    left = 0.75 / entries[0].runs[0].heard.testing["hours"]
-    rates = np.geomspace(left, MOST_ALARMS, 200)
-    looks = [("-", colour) for colour in COLOURS] + [("--", colour) for colour in COLOURS]
-    lines = [
-        (entry.name, np.mean([lowest_miss_rates(run.modes["carried"].curve, rates) for run in entry.runs], axis=0))
-        for entry in entries
-    ]
-    lines += [(peer.engine, lowest_miss_rates(peer.quality.curve, rates)) for peer in peers]
-    for (name, misses), (style, colour) in zip(lines, looks, strict=False):
-        colour = "black" if name == BASE_NAME else "0.5" if name in {peer.engine for peer in peers} else colour
-        axes.plot(rates, misses, color=colour, linestyle=style, drawstyle="steps-post", linewidth=1.5, label=name)
-    axes.axvline(1, color="0.6", linewidth=0.8, zorder=0)
-    axes.set(xscale="log", xlabel="false alarms per hour, test speakers", xlim=(left, MOST_ALARMS), ylim=(0, 1))
-    axes.set_ylabel(f"misses of “{entries[0].runs[0].heard.keyword}”")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    _ticks(axes.xaxis, FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.grid(color="0.93")
-    axes.legend(fontsize=8, loc="upper right")
-    return figure
-
-
-def _ticks(axis: Axis, formatter: Formatter) -> None:
-    """Ticks at 1, 2 and 5 times the powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def _log_ticks(axis: Axis, formatter: FuncFormatter | EngFormatter) -> None:
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axis.set_major_formatter(formatter)
-    axis.set_minor_locator(NullLocator())
-    axis.set_tick_params(labelsize=8)
+    axis.set_minor_formatter(NullFormatter())
 
 
-def _scientific(value: float, _: int) -> str:
-    """Such as 5e-4."""
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+def _training_curves(study: Study, entries: Sequence[Entry]) -> Figure:
+    """Training loss over epochs, a panel a setting and a line a run; no log, no line."""
+    columns = min(4, len(entries))
+    rows = math.ceil(len(entries) / columns)
+    figure = Figure(figsize=(2.3 * columns + 0.6, 1.9 * rows + 0.8))
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    colours = dict(zip(study.first.keywords, COLOURS * len(study.first.keywords), strict=False))
+    for axes, entry in zip(panels, entries, strict=False):
+        for run in entry.runs:
+            log = read_log(study.results, run.name)
+            log = log[:: math.ceil(len(log) / MOST_POINTS) or 1]
+            epochs = run.training.epochs if run.training else 0
+            steps = [epochs * line["step"] / log[-1]["step"] for line in log]
+            axes.plot(steps, [line["loss"] for line in log], color=colours[run.keyword], linewidth=0.8)
+        axes.set(title=entry.name, yscale="log")
+        _log_ticks(axes.yaxis, FuncFormatter(lambda value, _: f"{value:g}"))
+    for axes in panels[len(entries) :]:
+        axes.set_axis_off()
+    handles = [Line2D([], [], color=colour, label=word) for word, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=6)
+    figure.supylabel("training loss, each setting's own")
+    figure.supxlabel("epoch; a line a keyword and seed")
+    return figure
+
+
+def _stream_misses(comparison: StreamComparison) -> Figure:
+    """Misses over false alarms an hour with a carried state, and at one an hour with intervals; colours are names."""
+    ours = [(entry.name, [run.modes["carried"] for run in entry.runs], "-") for entry in comparison.entries]
+    found = ours + [(peer.engine, [peer.quality], ":") for peer in comparison.peers]
+    found.sort(key=lambda one: mean_rate(one[1], "test_miss_rate_at_1").estimate)
+    figure = Figure(figsize=(9.6, 4.4))
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    fewest = 0.75 / comparison.heard.testing["hours"]
+    steps = np.unique([rate for _, runs, _ in found for run in runs for rate in run.curve["false_alarms_per_hour"]])
+    rates = np.array([fewest, *steps[(steps > fewest) & (steps < MOST_ALARMS)], MOST_ALARMS])
+    for row, (_, runs, line) in enumerate(found):
+        colour = DETECTORS[row % len(DETECTORS)]
+        misses = 100 * np.mean([_lowest(run.curve, rates) for run in runs], axis=0)
+        left.plot(rates, misses, line, color=colour, drawstyle="steps-post")
+        estimate, *ends = (100 * share for share in mean_rate(runs, "test_miss_rate_at_1"))
+        right.plot(ends, [row, row], line, color=colour)
+        right.plot(estimate, row, "o", color=colour)
+    left.axvline(1, color="0.5", linewidth=0.8)
+    left.set(xscale="log", xlim=(fewest, MOST_ALARMS), ylim=(0, 100), xlabel="false alarms an hour, test speakers")
+    left.set(ylabel=f"misses of “{comparison.heard.keyword}” (%)")
+    _log_ticks(left.xaxis, FuncFormatter(lambda value, _: f"{value:g}"))
+    right.set(xlim=(0, 100), ylim=(len(found) - 0.5, -0.5), xlabel="misses at 1 false alarm an hour (%), 95 % interval")
+    right.set_yticks(range(len(found)), [name for name, _, _ in found])
+    for row, tick in enumerate(right.get_yticklabels()):
+        tick.set_color(DETECTORS[row % len(DETECTORS)])
+    return figure
+
+
+def _lowest(curve: dict[str, list[float]], rates: np.ndarray) -> np.ndarray:
+    """Lowest miss rate at no more than each number of false alarms an hour; 1 where no threshold is good enough."""
+    alarms, misses = (np.array(curve[name]) for name in ("false_alarms_per_hour", "miss_rate"))
+    order = np.argsort(alarms, kind="stable")
+    best = np.concatenate([[1.0], np.minimum.accumulate(misses[order])])
+    return best[np.searchsorted(alarms[order], rates, side="right")]

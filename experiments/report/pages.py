@@ -1,222 +1,188 @@
-"""What the templates are given: numbers as text, a setting in words, and the pages that records make."""
+"""Numbers for the templates: prose is Markdown in templates/, and every measured number in it comes from records."""
 
 import json
 import math
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.report import goals
-from experiments.report.comparison import TOLERATED_RATIO, Comparison, Entry
-from experiments.report.streams import group
-from experiments.study.records import BASE_NAME, TUNED_NAME, Record
-from experiments.study.stream_records import PeerRecord, StreamRecord
+from experiments.report.comparison import BARS, TOLERATED_RATIO, Comparison, compare, read_benchmark, verdict
+from experiments.report.streams import StreamComparison, compare_streams, mean_rate
+from experiments.study.records import Record, read_records
+from kws_jax.config import config_from_json
+from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval
 
-__all__ = ["BEGIN", "END", "STORY", "render_pages"]
+__all__ = ["NAMED", "Study", "commands", "read_study", "render_pages"]
 
-TEMPLATES = Path(__file__).with_name("templates")
+NAMED = {*BARS, "student_21x", "student_21x_hop20_int8"}  # in pictures
+NAMED |= {"student_157x", "student_157x_int5", "student_314x", "student_314x_int5"}
+NAME = r'"((?:base|pruned|assistant|student)\w*)"'  # of a setting, in a template
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-NONE = "-"
-# The settings of the story's pictures: the two bars, and students at three sizes, before and after rounding.
-STORY = (
-    BASE_NAME,
-    TUNED_NAME,
-    "student_21x",
-    "student_21x_hop20_int8",
-    "student_157x",
-    "student_157x_int5",
-    "student_314x",
-    "student_314x_int5",
-)
+TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render_pages(
-    comparisons: list[Comparison],
-    streams: list[StreamRecord],
-    peers: list[PeerRecord],
-    benchmark: dict[str, Any],
-    results: Path,
-    links: str,
-    manifest: dict[str, Any] | None,
-) -> dict[str, str]:
-    """Every page as text, by its path.
+@dataclass(frozen=True)
+class Study:
+    """All that is rendered: comparisons on clips and in streams, what the clock said, and lines of search.jsonl."""
 
-    Args:
-        comparisons: The first is the one to show first.
-        streams: What was judged on continuous audio.
-        peers: Other engines on the same audio.
-        benchmark: What the clock says; see `comparison.read_benchmark`.
-        results: Folder of the records.
-        links: The way from the report to it.
-        manifest: Of the shipped models, if there are any.
+    results: Path
+    comparisons: list[Comparison]
+    streams: list[StreamComparison]
+    benchmark: dict[str, Any]
+    tried: list[dict[str, Any]]
+
+    @property
+    def first(self) -> Comparison:
+        """The comparison to show first."""
+        return self.comparisons[0]
+
+    @property
+    def crowd(self) -> Comparison:
+        """The one with the most settings of those on the same corpus and split."""
+        same = (self.first.corpus, self.first.split)
+        return max((c for c in self.comparisons if (c.corpus, c.split) == same), key=lambda c: len(c.entries))
+
+    @property
+    def splits(self) -> tuple[Comparison, Comparison] | None:
+        """The same keywords on the official and on a random split, where both were run."""
+        found = {(c.corpus, c.keywords, c.split): c for c in self.comparisons}
+        both = ((c, found.get((*key[:2], "random"))) for key, c in found.items() if key[2] == "official")
+        return next(((official, random) for official, random in both if random), None)
+
+    @cached_property
+    def runs(self) -> list[Record]:
+        """All records, each once."""
+        return list({(run.corpus, run.name): run for c in self.comparisons for run in c.runs}.values())
+
+    @property
+    def is_told(self) -> bool:
+        """Whether these are the records of the story, and all that it speaks of is there."""
+        story = (TEMPLATES / "story.md.j2").read_text()
+        told, listened = (set(re.findall(rf"{start}{NAME}", story)) for start in ("", r"listened\("))
+        is_searched = any("setting" not in line for line in self.tried)  # as experiments.search writes no line
+        is_judged = {entry.name for entry in self.crowd.entries} >= told and self.first is not self.crowd
+        is_heard = self.streams and {entry.name for entry in self.streams[0].entries} >= listened
+        return bool(is_searched and is_judged and is_heard and self.benchmark["models"] and self.splits)
+
+
+def read_study(results: Path) -> Study:
+    """Reads a folder of results.
+
+    Raises:
+        UserError: If there are no records, or broken ones.
     """
-    records = list({(run.corpus, run.name): run for one in comparisons for run in one.runs}.values())
-    values: dict[str, Any] = {
-        "main": comparisons[0],
-        "first": max(comparisons[:2], key=lambda one: len(one.entries)),
-        "comparisons": comparisons,
-        "records": records,
-        "machines": sorted({machine(run) for run in records}),
-        "streams": group(streams),
-        "peers": peers,
-        "benchmark": benchmark,
-        "goals": goals,
-        "links": links,
-        "story": STORY,
+    comparisons = compare(read_records(results), results)
+    path = results / "search.jsonl"
+    try:
+        tried = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    except ValueError as error:
+        raise UserError(f"{path} has a line that is no JSON ({error}): take it out") from error
+    return Study(results, comparisons, compare_streams(results), read_benchmark(results), tried)
+
+
+def render_pages(study: Study, out: Path, pictures: Iterable[str]) -> dict[Path, str]:
+    """All texts, by their paths below `out`; README.md gets its block, and checkpoints/ its page, where they are there.
+
+    Raises:
+        UserError: If the README's end marker does not follow the first.
+    """
+    show = partial(_render, study, out, list(pictures))
+    pages = {"REPORT.md": "story" if study.is_told else "run", "report/all_settings.md": "tables"}
+    pages |= {"report/clock.md": "clock"} if study.benchmark["models"] else {}
+    pages |= {"report/stream.md": "stream"} if study.streams else {}
+    pages |= {"report/random_split.md": "random_split"} if study.splits else {}
+    texts = {out / page: show(page, template) for page, template in pages.items()}
+    for name in dict.fromkeys(entry.name for c in study.comparisons for entry in c.entries):
+        found = [(c, entry) for c in study.comparisons if (entry := c.find(name))]
+        runs = list({(run.corpus, run.name): run for _, entry in found for run in entry.runs}.values())
+        page = f"report/settings/{name}.md"
+        model = config_from_json(runs[0].setting["model"])
+        texts[out / page] = show(page, "setting", found=found, runs=runs, model=model)
+    if (manifest := out / "checkpoints/manifest.json").is_file() and study.is_told:
+        shipped = json.loads(manifest.read_text())["checkpoints"]
+        texts[out / "checkpoints/README.md"] = show("checkpoints/README.md", "checkpoints", shipped=shipped)
+    readme = out / "README.md"
+    if study.is_told and readme.is_file() and BEGIN in (text := readme.read_text()):
+        before, _, rest = text.partition(BEGIN)
+        _, end, after = rest.partition(END)
+        if not end:
+            raise UserError(f"README.md has {BEGIN} but no {END} after it")
+        texts[readme] = f"{before}{BEGIN}\n\n{show('README.md', 'readme')}\n{END}{after}"
+    return texts
+
+
+def _render(study: Study, out: Path, pictures: list[str], page: str, template: str, **extra: Any) -> str:
+    def to(target: Path) -> str:
+        return Path(os.path.relpath(target, (out / page).parent)).as_posix()
+
+    def clock(name: str, runtime: str) -> dict[str, Any]:
+        return next(row for row in study.benchmark["inference"] if (row["model"], row["runtime"]) == (name, runtime))
+
+    shared = dict(study=study, first=study.first, crowd=study.crowd, clock=clock, pictures=pictures) | {
+        "root": to(out),
+        "results": to(study.results),
+        "link": lambda name: f"[`{name}`]({to(out / 'report/settings' / name)}.md)",
+        "command": f"python -m experiments.report {study.results.as_posix()} --out {out.as_posix()}",
     }
-    is_study = all(comparisons[0].find(name) for name in STORY) and bool(streams) and bool(benchmark["inference"])
-    pages = {"REPORT.md": _render("story.md.j2" if is_study else "run.md.j2", values)}
-    pages["report/all_settings.md"] = _render("all_settings.md.j2", values)
-    if is_study:
-        pages |= {f"report/{name}.md": _render(f"{name}.md.j2", values) for name in ("clock", "stream")}
-        pages["README.md"] = _render("readme.md.j2", values)
-    if manifest:
-        pages["checkpoints/README.md"] = _render("checkpoints.md.j2", values | manifest)
-    for name in dict.fromkeys(entry.name for one in comparisons for entry in one.entries):
-        found = [(one, entry) for one in comparisons if (entry := one.find(name))]
-        runs = list({run.name: run for _, entry in found for run in entry.runs}.values())
-        logs = {run.name for run in runs if (results / "runs" / run.name / "log.jsonl").is_file()}
-        own = {"name": name, "found": found, "runs": runs, "logs": logs, "setting": runs[0].setting}
-        pages[f"report/settings/{name}.md"] = _render("setting.md.j2", values | own | {"links": f"../../{links}"})
-    return pages
+    return ENVIRONMENT.get_template(f"{template}.md.j2").render(**shared, **extra)
 
 
-def _render(template: str, values: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for function in (count, error, how, interval, percent, points, ratio, seconds, times, verdict):
-        environment.filters[function.__name__] = function
-    environment.globals.update(grade=grade, TOLERATED=TOLERATED_RATIO, BASE=BASE_NAME, TUNED=TUNED_NAME, json=json)
-    return environment.get_template(template).render(values)
+def commands(runs: Iterable[Record]) -> list[str]:
+    """The commands of runs, those that differ in keyword and seed alone as one."""
+    merged: dict[tuple[str, ...], tuple[dict[str, None], dict[str, None]]] = {}
+    for run in runs:
+        parts = re.fullmatch(r"(.*--keywords )\S+(.*--seeds )\S+(.*)", run.command)
+        words, seeds = merged.setdefault(parts.groups() if parts else (run.command, "", ""), ({}, {}))
+        words |= {run.keyword: None} if parts else {}
+        seeds |= {str(run.seed): None} if parts else {}
+    return ["".join((a, " ".join(words), b, " ".join(seeds), c)) for (a, b, c), (words, seeds) in merged.items()]
 
 
-def count(value: float) -> str:
-    """A whole number with separators."""
-    return f"{value:,.0f}"
-
-
-def error(value: float) -> str:
-    """Such as 1.23e-3; a dash where there is none."""
-    if math.isnan(value):
-        return NONE
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa}e{int(exponent)}" if value else "0"
-
-
-def _plain(value: float) -> str:
+def _number(value: float) -> str:
+    """Two or three digits that count; a dash where there is nothing."""
     if not math.isfinite(value):
-        return "infinite" if value > 0 else NONE
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else count(value)
+        return "infinite" if value > 0 else "-"
+    return f"{value:.3f}" if 0 < value < 0.1 else f"{value:.2f}" if value < 10 else f"{value:,.{int(value < 100)}f}"
 
 
-def times(value: float) -> str:
-    """How many times less; a dash where nothing was measured."""
-    return NONE if math.isnan(value) else f"{_plain(value)}x"
+def _error(value: float) -> str:
+    if math.isnan(value) or not value:
+        return "0" if value == 0 else "-"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
 
 
-def ratio(value: Interval) -> str:
-    """A ratio with the ends of its interval; a dash where there is none."""
-    if math.isnan(value.estimate):
-        return NONE
-    return f"{_plain(value.estimate)} ({_plain(value.low)} to {_plain(value.high)})"
+def _with_ends(show: Callable[[float], str], value: Interval) -> str:
+    if math.isnan(value.estimate) or value == (1, 1, 1):
+        return "1" if value.estimate == 1 else "-"  # a bar's own
+    return f"{show(value.estimate)} ({show(value.low)} to {show(value.high)})"
 
 
-def interval(value: Interval) -> str:
-    """An error with the ends of its interval."""
-    if math.isnan(value.estimate):
-        return NONE
-    return f"{error(value.estimate)} ({error(value.low)} to {error(value.high)})"
-
-
-def percent(value: Interval | float) -> str:
-    """A share in %, with the ends of its interval if it has one."""
-    if not isinstance(value, Interval):
-        return NONE if math.isnan(value) else f"{100 * value:.1f} %"
-    return f"{100 * value.estimate:.1f} % ({100 * value.low:.1f} to {100 * value.high:.1f})"
-
-
-def points(value: Interval) -> str:
-    """A difference of shares with its interval, in points of 1 %."""
-    return f"{100 * value.estimate:+.1f} ({100 * value.low:+.1f} to {100 * value.high:+.1f})"
-
-
-def seconds(value: float) -> str:
-    """Such as 0.31 s; a dash where there is none."""
-    return NONE if math.isnan(value) else f"{value:.2f} s"
-
-
-def verdict(value: Interval) -> str:
-    """Whether a ratio keeps to the homework's rule, as far as its interval tells; a dash where there is none."""
-    if math.isnan(value.estimate):
-        return NONE
-    if value.high <= TOLERATED_RATIO:
-        return "yes"
-    return "no" if value.low > TOLERATED_RATIO else "undecided"
-
-
-def grade(comparison: Comparison, entry: Entry, size: str = "weight_bytes") -> float:
-    """The homework's, with full marks for streaming: 4 x compression / 10 + 4 x speed-up / 10 + 2."""
-    return 4 * comparison.times_less(entry, size) / 10 + 4 * comparison.times_less(entry, "thop_macs") / 10 + 2
-
-
-def machine(run: Record) -> str:
-    """What a record was made on."""
-    return f"{run.device}; {', '.join(' '.join(pair) for pair in run.versions.items())}"
-
-
-def how(setting: dict[str, Any]) -> str:
-    """How a setting is made, in words: where the weights come from, and what was done to them."""
-    recipe = setting["recipe"]
-    if recipe is None:
-        return f"The weights of `{setting['weights_from']}`, stored as {setting['number_format']}."
-    start = f"From the weights of `{setting['weights_from']}`" if setting["weights_from"] else "From scratch"
-    rate = recipe.get("peak_learning_rate")
-    schedule = f"AdamW, one cycle up to {rate:g}" if rate else f"Adam at {recipe['learning_rate']:g}"
-    said = [f"{_architecture(setting['model'])}."]
-    training = f"{recipe['epochs']} epochs of batches of {recipe['batch_size']}, {schedule}"
-    said.append(f"{start}, {training}{''.join(f', {part}' for part in _parts(setting, recipe))}.")
-    if plan := recipe.get("pruning"):
-        sizes = f"{plan['conv_channels']} channels, {plan['gru_hidden']} GRU units, attention {plan['attention_width']}"
-        said.append(f"Pruned to {sizes} between {plan['begin']:.0%} and {plan['end']:.0%} of the steps.")
-    if recipe.get("scheme"):
-        said.append(f"Weights rounded to the {recipe['scheme']} grid in every step; their moving average is kept.")
-    if setting["restarts"] > 1:
-        said.append(f"Of {setting['restarts']} initialisations, validation speakers chose.")
-    return " ".join(said)
-
-
-def _architecture(model: dict[str, Any]) -> str:
-    frontend, pool = model["frontend"], model["pool"]
-    window, hop = (frontend[name] / 16 for name in ("window_length", "hop_length"))
-    mels = f"{frontend['num_mels']} mels of {window:g} ms every {hop:g} ms"
-    if frontend.get("f_max"):
-        mels += f" from {frontend['f_min']:g} to {frontend['f_max']:g} Hz"
-    pooled = f", pooled {pool[0]} x {pool[1]}" if pool != [1, 1] else ""
-    sizes = "kernel {} x {}, stride {} x {}".format(*model["kernel_size"], *model["stride"])
-    layers = f"{model['gru_layers']} GRU layer{'s' if model['gru_layers'] > 1 else ''} of {model['gru_hidden']}"
-    conv = f"{model['conv_channels']} channels (mels x frames: {sizes})"
-    return f"{mels}{pooled}; {conv}; {layers}; attention width {model['attention_width']}"
-
-
-def _parts(setting: dict[str, Any], recipe: dict[str, Any]) -> Iterable[str]:
-    if setting["teacher"]:
-        yield f"taught by `{setting['teacher']}` (dark knowledge {recipe['teacher_weight']:g}"
-        yield f"attention {recipe['attention_weight']:g}, similarity {recipe['similarity_weight']:g})"
-    else:
-        yield "hard labels"
-    if recipe.get("clips_per_sequence", 1) > 1:
-        yield f"sequences of {recipe['clips_per_sequence']} clips"
-    if setting["speech_share"]:
-        yield f"{setting['speech_share']:.0%} of the negatives from running speech"
-    if setting["framings"] > 1:
-        yield f"clips framed at {setting['framings']} positions in a hop"
-    if setting["word_balance"] != 1:
-        yield f"words drawn by their clips to the power {setting['word_balance']:g}"
+FILTERS: dict[str, Callable[..., Any]] = {
+    "number": _number,
+    "times": lambda value: "-" if math.isnan(value) else f"{_number(value)}x",
+    "count": lambda value: f"{value:,.0f}",
+    "error": _error,
+    "percent": lambda value, digits=0: f"{100 * value:.{digits}f} %",
+    "errors": partial(_with_ends, _error),
+    "ratio": partial(_with_ends, _number),
+    "percents": lambda value: f"{_with_ends(lambda share: f'{100 * share:.1f}', value)} %",
+    "points": partial(_with_ends, lambda share: f"{100 * share:+.1f}"),
+    "verdict": verdict,
+    "amount": lambda value: f"{value:,.0f}" if value >= 1 else f"{value:.4f}",
+    "grade": lambda value: "-" if math.isnan(value) else f"{value:.1f}",
+    "milliseconds": lambda seconds: "-" if seconds is None or math.isnan(seconds) else f"{1e3 * seconds:.0f} ms",
+}
+ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False)
+ENVIRONMENT.trim_blocks = ENVIRONMENT.lstrip_blocks = ENVIRONMENT.keep_trailing_newline = True
+ENVIRONMENT.filters |= FILTERS
+ENVIRONMENT.globals |= {"goals": goals, "BARS": BARS, "TOLERATED_RATIO": TOLERATED_RATIO}
+ENVIRONMENT.globals |= {"mean_rate": mean_rate, "commands": commands}

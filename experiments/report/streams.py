@@ -1,69 +1,85 @@
-"""Detectors on continuous audio, one entry a setting: means over the seeds of its training."""
+"""Stream records sorted by what was heard: what heard the same scenes stands together."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
 
-import numpy as np
-
-from experiments.study.stream_records import StreamQuality, StreamRecord
+from experiments.study import stream_records
+from experiments.study.stream_records import Heard, PeerRecord, StreamQuality, StreamRecord
+from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval
 
-__all__ = ["StreamEntry", "group", "lowest_miss_rates", "mean_interval"]
-
-ENDS = {"false_alarms_per_hour": "false_alarms_interval"}  # fields whose interval is named otherwise
+__all__ = ["StreamComparison", "StreamEntry", "compare_streams", "mean_rate"]
 
 
 @dataclass(frozen=True)
 class StreamEntry:
-    """A setting's runs on one set of scenes, which differ in the seed of their training alone.
-
-    Attributes:
-        name: The setting's.
-        runs: Its records.
-    """
+    """A setting's models, which differ in the seed of their training alone: values and ends are means over them."""
 
     name: str
-    runs: tuple[StreamRecord, ...]
+    runs: list[StreamRecord]
 
-    def of(self, mode: str, field: str) -> Interval:
-        """A rate with the ends of its interval: each is the mean of the runs' own."""
-        return mean_interval([run.modes[mode] for run in self.runs], field)
+    def rate(self, name: str, mode: str = "carried") -> Interval:
+        """A rate of `StreamQuality`."""
+        return mean_rate([run.modes[mode] for run in self.runs], name)
 
-    def minus_sliding(self, mode: str) -> Interval:
-        """Misses at one false alarm an hour, less the sliding window's."""
-        found = [getattr(run, f"{mode}_minus_sliding") for run in self.runs]
-        return Interval(*np.mean(found, axis=0).tolist())
+    def latency(self, name: str, mode: str) -> float:
+        """Mean in seconds of those that detected anything; NaN where none did."""
+        found = [value for run in self.runs if (value := getattr(run.modes[mode], name)) is not None]
+        return fmean(found) if found else float("nan")
 
-    def mean(self, mode: str, field: str) -> float:
-        """Mean of a number that has no interval; NaN where no run has it."""
-        values = [getattr(run.modes[mode], field) for run in self.runs]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known else float("nan")
+    def minus_sliding(self, mode: str = "carried") -> Interval:
+        """Misses at one false alarm an hour less the sliding window's."""
+        return Interval(*map(fmean, zip(*(getattr(run, f"{mode}_minus_sliding") for run in self.runs), strict=True)))
 
-    def macs(self, mode: str) -> float:
-        """Multiply-accumulates per second of audio, front end included."""
-        return sum(self.runs[0].macs_per_second[mode].values())
+    def macs(self, mode: str, *parts: str) -> float:
+        """Multiply-accumulates per second of audio, of "model", "frontend" or both."""
+        work = self.runs[0].macs_per_second[mode]
+        return sum(work[part] for part in parts or work)
 
-
-def group(records: Iterable[StreamRecord]) -> list[StreamEntry]:
-    """Entries, the most work first."""
-    by_name: dict[str, list[StreamRecord]] = {}
-    for record in records:
-        by_name.setdefault(record.setting, []).append(record)
-    entries = [StreamEntry(name, tuple(runs)) for name, runs in by_name.items()]
-    return sorted(entries, key=lambda entry: (-entry.macs("carried"), entry.name))
+    def times_less(self, *parts: str) -> float:
+        """The sliding window's work over the carried state's."""
+        return self.macs("sliding", *parts) / self.macs("carried", *parts)
 
 
-def mean_interval(qualities: list[StreamQuality], field: str) -> Interval:
-    """A rate's mean over runs, and the means of its interval's ends."""
-    ends = ENDS.get(field, f"{field}_interval")
-    found = [Interval(getattr(quality, field), *getattr(quality, ends)) for quality in qualities]
-    return Interval(*np.mean(found, axis=0).tolist())
+@dataclass(frozen=True)
+class StreamComparison:
+    """All that was judged on one set of scenes."""
+
+    heard: Heard
+    entries: list[StreamEntry]
+    peers: list[PeerRecord]
+
+    def find(self, name: str) -> StreamEntry | None:
+        """The entry of a setting."""
+        return next((entry for entry in self.entries if entry.name == name), None)
 
 
-def lowest_miss_rates(curve: dict[str, list[float]], alarm_rates: np.ndarray) -> np.ndarray:
-    """Lowest miss rate at no more than each number of false alarms per hour; 1 where no threshold is good enough."""
-    alarms, misses = (np.array(curve[name]) for name in ("false_alarms_per_hour", "miss_rate"))
-    order = np.argsort(alarms, kind="stable")
-    best = np.concatenate([[1.0], np.minimum.accumulate(misses[order])])
-    return best[np.searchsorted(alarms[order], alarm_rates, side="right")]
+def mean_rate(qualities: Sequence[StreamQuality], name: str) -> Interval:
+    """Mean of a rate, and the means of its interval's ends."""
+    ends = "false_alarms_interval" if name == "false_alarms_per_hour" else f"{name}_interval"
+    return Interval(*map(fmean, zip(*((getattr(one, name), *getattr(one, ends)) for one in qualities), strict=True)))
+
+
+def compare_streams(results: Path) -> list[StreamComparison]:
+    """All stream records; none where there are none.
+
+    Raises:
+        UserError: If a file is no record of this version, or a peer heard what no detector heard.
+    """
+    found: dict[str, dict[str, list[StreamRecord]]] = {}
+    for run in stream_records.read_streams(results):
+        found.setdefault(_scenes(run.heard), {}).setdefault(run.setting, []).append(run)
+    peers: dict[str, list[PeerRecord]] = {}
+    for peer in stream_records.read_peers(results):
+        peers.setdefault(_scenes(peer.heard), []).append(peer)
+    if strays := peers.keys() - found.keys():
+        raise UserError(f"{peers[strays.pop()][0].engine} heard other scenes than any of our detectors: judge it again")
+    entries = {key: [StreamEntry(*one) for one in settings.items()] for key, settings in sorted(found.items())}
+    return [StreamComparison(own[0].runs[0].heard, own, peers.get(key, [])) for key, own in entries.items()]
+
+
+def _scenes(heard: Heard) -> str:
+    return json.dumps(asdict(heard), sort_keys=True)

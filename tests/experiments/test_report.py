@@ -1,191 +1,148 @@
-"""The report says what the records say, and goes stale when they change."""
+"""The report says what the records say, goes stale when they change, and is fit to read."""
 
-import itertools
-import math
+import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
-from experiments.report.markdown import error, milliseconds, ratio, table, times
-from experiments.report.sections import summary_table, verdict
-from experiments.report.setting_section import conclusion
 
-from experiments import report
-from experiments.study.records import write_record
+from experiments.report import __main__ as report
+from experiments.report import figures, pages
+from experiments.report.comparison import Comparison, Entry
+from experiments.study.records import RECORD, RUNS, read_record
+from kws_jax.data.audio import read_audio
+from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.errors import UserError
-from kws_jax.evaluation.bootstrap import Interval
-from tests.helpers.fake_records import few, quality, record, studies, write_results
+from kws_jax.evaluation.bootstrap import Interval, SpeakerBootstrap
+from tests.helpers.fake_records import few, record, write_results, write_whole_study
 
-README = f"# Title\n\nBefore.\n\n{report.BEGIN}\nold\n{report.END}\n\nAfter.\n"
+ROOT = Path(__file__).parents[2]
+README = f"# Title\n\nBefore.\n\n{pages.BEGIN}\nold\n{pages.END}\n\nAfter.\n"
+APPROVED = """\
+| setting | error | error / base | kept? | error / base_tuned | MACs fewer | file bytes | less | grade |
+|:--|--:|--:|--:|--:|--:|--:|--:|--:|
+| [`base`](report/settings/base.md) | 1.99e-3 (0 to 4.58e-3) | 1 | yes | - | 1.00x | 282,272 | 1.00x | 2.8 |
+| [`base_qint8`](report/settings/base_qint8.md) | 2.11e-3 (8.22e-5 to 5.49e-3) | 1.06 (0.047 to infinite) | undecided \
+| - | 1.00x | 72,500 | 3.89x | 4.0 |
+| [`student_12x`](report/settings/student_12x.md) | 5.08e-4 (0 to 1.56e-3) | 0.25 (0.00 to infinite) | undecided \
+| - | 13.2x | 21,800 | 12.9x | 12.6 |
+"""
+APPROVED_HOW = "\nFrom scratch, 4 epochs of batches of 128, AdamW in one cycle up to 0.002, hard labels alone.\n"
 
 
-def read_table(markdown: str, first_column: str) -> dict[str, dict[str, str]]:
-    """Rows of the first table whose first column has this name, by the first cell."""
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines()]
-    start = next(index for index, line in enumerate(lines) if line and line[0] == first_column)
-    body = itertools.takewhile(bool, lines[start + 2 :])
-    return {row[0]: dict(zip(lines[start], row, strict=True)) for row in body}
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("rendered")
-    (folder / "out").mkdir()
-    (folder / "out" / "README.md").write_text(README)
-    report.main(write_results(folder / "results", few()), folder / "out")
+@pytest.fixture(scope="session")
+def told(tmp_path_factory) -> Path:
+    """The whole study, rendered."""
+    folder = tmp_path_factory.mktemp("told")
+    (folder / "README.md").write_text(README)
+    (folder / "checkpoints").mkdir()
+    shutil.copy(ROOT / "checkpoints" / "manifest.json", folder / "checkpoints")
+    report.main(write_whole_study(folder / "results"), folder)
     return folder
 
 
-@pytest.fixture
-def results(tmp_path, rendered) -> Path:
-    return shutil.copytree(rendered / "results", tmp_path / "results")
-
-
-@pytest.fixture
-def out(tmp_path, rendered) -> Path:
-    return shutil.copytree(rendered / "out", tmp_path / "out")
-
-
-def test_summary_table_says_what_the_records_say(tmp_path):
-    runs = {run.setting["name"]: run for run in [*few(), record("fair_base", 1e-4)]}
-    (study,) = studies(tmp_path, list(runs.values()))
-    rows = read_table(summary_table(study), "setting")
-    assert list(rows) == [row.name for row in study.rows]
-    assert rows.keys() == runs.keys()
-    for judged in study.rows[1:]:
-        run, row = runs[judged.name], rows[judged.name]
-        assert row["MACs"] == f"{ratio(932_224 / run.cost.thop_macs)}x"
-        assert row["weight bytes"] == f"{ratio(281_772 / run.cost.weight_bytes)}x"
-        assert row["file"] == f"{ratio(282_272 / run.cost.shipped_bytes)}x"
-        estimate, low, high = map(ratio, judged.ratio())
-        assert row["au_fa_fr / base"] == f"{estimate} ({low} to {high})"
-        assert float(estimate) == pytest.approx(run.testing.auroc_error / 2e-3, abs=0.02)
-        assert (row["seeds"], row["keywords"]) == ("1", "happy")
-    assert rows["base"]["au_fa_fr / base"] == "1"
-    assert rows["fair_base"]["au_fa_fr / fair_base"] == "1"
-    assert float(rows["base"]["au_fa_fr / fair_base"].split()[0]) == pytest.approx(20, rel=0.2)
-
-
-def test_without_the_fair_base_there_is_no_strict_ratio(tmp_path):
-    (study,) = studies(tmp_path, few())
-    assert {row["au_fa_fr / fair_base"] for row in read_table(summary_table(study), "setting").values()} == {"-"}
-
-
-def test_report_holds_scales_parts_costs_grade_and_commands(out):
-    text = (out / "REPORT.md").read_text()
-    student = few()[-1]
-    judged = read_table(text.split("### pooled_dark_qint8")[1], "judged on")
-    parts = {
-        "validation speakers": student.validation,
-        "test speakers": student.testing,
-        "both": student.held_out,
-    }
-    for name, expected in parts.items():
-        assert expected is not None
-        assert judged[name]["au_fa_fr, natural"] == error(expected.au_fa_fr)
-        assert judged[name]["at p ="] == f"{expected.keyword_clips / expected.clips:.4f}"
-        assert judged[name]["equal shares"] == error(expected.balanced_au_fa_fr)
-    graded = read_table(text.split("### Size and grade")[1], "setting")["pooled_dark_qint8"]
-    speedup, compression = 932_224 / 70_456, 281_772 / 6_400
-    assert float(graded["grade by weight bytes"]) == pytest.approx(0.4 * (compression + speedup) + 2, abs=0.05)
-    work = read_table(text.split("### Work and time")[1], "setting")["pooled_dark_qint8"]
-    assert work["MACs per streamed second with the front end"] == f"{1.2 * 70_456 + 500_000:,.0f}"
-    assert work["a clip by the clock"] == milliseconds(student.cost.seconds_per_clip)
-    assert all(run.command in text for run in few())
-    assert "[log](../results/logs/pooled_dark-happy-official-0.jsonl)" in text
-    assert "f" * 12 in text
-    assert "f" * 13 not in text
-
-
-def test_notes_stand_in_the_report_as_they_are(results, out):
-    notes = "## What did not work\n\nNothing *much*."
-    text = report.render_report(studies(results, few()), results, out, notes)
-    assert f"\n\n{notes}\n\n## Where it ran" in text
-
-
-def test_readme_block_is_replaced_and_the_rest_kept(out):
-    text = (out / "README.md").read_text()
-    assert text.startswith(f"# Title\n\nBefore.\n\n{report.BEGIN}\n")
-    assert text.endswith(f"\n{report.END}\n\nAfter.\n")
-    assert "old" not in text
-    assert "pooled_dark_fp16" in text
-    assert "(figures/metric_combined.png)" in text
-
-
-def test_readme_without_an_end_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="results:end"):
-        report.render_readme(f"{report.END} {report.BEGIN}", studies(tmp_path, few()))
-
-
-def test_a_fresh_report_passes_the_check_and_is_left_alone(results, out):
-    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    report.main(results, out, check=True)
-    report.main(results, out)
-    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new"),
-    [
-        ("REPORT.md", "13.2x", "13.3x"),
-        ("README.md", "13.2x", "99x"),
-        ("figures/metric_flops.png", None, None),
-    ],
-)
-def test_check_names_what_is_stale(results, out, name, old, new):
-    path = out / name
-    if old is None:
-        path.unlink()
-    else:
-        path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(UserError, match=f"{name} is stale") as caught:
-        report.main(results, out, check=True)
-    assert "\n" not in str(caught.value)
-
-
-def test_check_sees_a_changed_record(results, out):
-    changed = few()[3]
-    write_record(results / "records", replace(changed, testing=quality(1e-3, 0.5)))
-    with pytest.raises(UserError, match=r"REPORT\.md is stale"):
-        report.main(results, out, check=True)
-
-
-def test_readme_outside_the_block_may_change(results, out):
-    (out / "README.md").write_text((out / "README.md").read_text().replace("Before", "Otherwise"))
-    report.main(results, out, check=True)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.5, 1.1, "yes"), (0.9, 1.2, "undecided"), (1.2, math.inf, "no")],
-)
-def test_verdict_is_the_whole_interval(low, high, expected):
-    assert verdict(Interval((low + high) / 2, low, high)) == expected
-
-
-def test_conclusion_in_words(tmp_path):
-    (study,) = studies(tmp_path, [record(error=0.1), record("like_base", 0.1), record("good", 1e-3)])
-    good, like_base = (conclusion(study, row) for row in study.rows[1:])
-    assert "times that of `base`: within 1.1 times, and the interval settles it" in good
-    assert "the interval does not settle it" in like_base
-    assert "fair_base" not in good
-
-
-def test_numbers_as_text():
-    assert [error(value) for value in (1.234e-3, 0.0, 1.0, math.nan)] == ["1.23e-3", "0", "1.00e0", "-"]
-    assert [times(12.34), times(math.nan)] == ["12.3x", "-"]
-    assert [milliseconds(1.5e-3), milliseconds(math.nan)] == ["1.500 ms", "-"]
-    assert [ratio(value) for value in (1.234, 12.34, 1234.5, math.inf)] == ["1.23", "12.3", "1,234", "infinite"]
-    assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| :-- | --: |\n| x | 1 |"
-
-
-def test_several_seeds_are_drawn(tmp_path):
-    runs = [
-        record(name, value * (1 + seed / 4), seed=seed)
-        for name, value in (("base", 2e-3), ("student", 1e-3))
-        for seed in range(3)
+def broken_links(folder: Path) -> list[str]:
+    texts = [
+        path for path in folder.rglob("*.md") if path.parts[len(folder.parts)] in ("report", "README.md", "REPORT.md")
     ]
-    results = write_results(tmp_path / "results", runs)
-    report.main(results, tmp_path)
-    assert "| student | 1.00x | 1.00x | 1.00x |" in (tmp_path / "REPORT.md").read_text()
+    found = [(path, link) for path in texts for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())]
+    return [f"{path}: {link}" for path, link in found if ":" not in link and not (path.parent / link).exists()]
+
+
+def test_results_of_make_run_as_approved(tmp_path):
+    report.main(write_results(tmp_path, few()), tmp_path)
+    assert (tmp_path / "REPORT.md").read_text().count(APPROVED) == 1
+    assert APPROVED_HOW in (tmp_path / "report/settings/student_12x.md").read_text()
+    assert not broken_links(tmp_path)
+    study = pages.read_study(write_results(tmp_path, [replace(record(), quick=True)]))
+    assert "their numbers mean nothing" in pages.render_pages(study, tmp_path, [])[tmp_path / "REPORT.md"]
+
+
+def test_the_story_of_the_whole_study(told: Path):
+    assert (told / "REPORT.md").read_text().startswith("# How small can a keyword spotter be?")
+    assert {path.stem for path in (told / "report").glob("*.md")} == {"all_settings", "clock", "stream", "random_split"}
+    links = [link for link in broken_links(told) if "attention.png" not in link]
+    assert not links, "attention.png is another command's"
+    readme = (told / "README.md").read_text()
+    before, block, after = re.split("<!-- results:(?:begin|end) -->", readme)
+    assert (before, after) == ("# Title\n\nBefore.\n\n", "\n\nAfter.\n")
+    assert block.count("\n| [`") == 6
+    assert "old" not in block
+    assert "# Checkpoints" in (told / "checkpoints/README.md").read_text()
+
+
+def test_no_name_covers_another_or_leaves_the_picture():
+    entries = []
+    for name in pages.NAMED:
+        run = read_record(ROOT / "results" / RUNS / f"{name}-bed-official-0" / RECORD)
+        error = Interval(*(factor * run.testing.auroc_error for factor in (1, 0.7, 1.4)))
+        entries.append(Entry((run,), {("base", "testing"): SpeakerBootstrap(*[error] * 5, 1)}, {}))
+    with mpl.rc_context(figures.STYLE):
+        for cost in figures.LABELS:
+            figure = figures._against(
+                Comparison("speech_commands", "official", ("bed",), tuple(entries)), entries, cost
+            )
+            figure.draw_without_rendering()
+            boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+            assert len(boxes) == 8
+            assert all(figure.bbox.containsx(x) for box in boxes for x in (box.x0, box.x1))
+            assert not [number for number, box in enumerate(boxes) if box.count_overlaps(boxes[:number])]
+
+
+def test_check_finds_what_is_stale_missing_or_of_no_record(told: Path, tmp_path, monkeypatch):
+    report.main(told / "results", told, check=True)  # equal records give equal bytes
+    copy = shutil.copytree(told, tmp_path / "copy")
+    files = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.suffix in (".md", ".svg")}
+    monkeypatch.setattr(report, "render", lambda results, out: {out / name: text for name, text in files.items()})
+    for name, content in files.items():
+        (copy / name).write_bytes(content + b" ")
+        with pytest.raises(UserError, match=rf"{name} is stale: python -m experiments.report results --out .*/copy$"):
+            report.main(Path("results"), copy, check=True)
+        (copy / name).unlink()
+        with pytest.raises(UserError, match=f"{name} is stale"):
+            report.main(Path("results"), copy, check=True)
+        (copy / name).write_bytes(content)
+    for name in ("report/settings/old.md", "figures/old.svg"):
+        (copy / name).write_text("")
+        with pytest.raises(UserError, match=f"{name} is of no record"):
+            report.main(Path("results"), copy, check=True)
+        report.main(Path("results"), copy)
+        assert not (copy / name).exists()
+
+
+def test_a_readme_without_an_end_is_named(told: Path, tmp_path):
+    (tmp_path / "README.md").write_text(pages.BEGIN)
+    with pytest.raises(UserError, match="no <!-- results:end --> after it"):
+        pages.render_pages(pages.read_study(told / "results"), tmp_path, [])
+
+
+def test_rendering_loads_no_framework():
+    script = "import sys, experiments.report.__main__; print(*{'jax', 'flax', 'torch'} & sys.modules.keys())"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+def test_what_is_shipped_is_fit_to_read():
+    assert len((ROOT / "REPORT.md").read_text().splitlines()) <= 400
+    before, _, after = re.split("<!-- results:(?:begin|end) -->", (ROOT / "README.md").read_text())
+    assert len(f"{before}{after}".split()) <= 900
+    assert len([path for path in (ROOT / "figures").iterdir() if path.suffix in (".svg", ".png")]) <= 9
+    assert not broken_links(ROOT)
+
+
+def test_the_readmes_python_hears_the_word(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("espeakng_loader", reason="needs espeakng-loader")
+    soundfile = pytest.importorskip("soundfile")
+    tracks = generate_demo_tracks(tmp_path / "tracks", "happy")
+    parts = [read_audio(tracks / f"{name}.wav") for name in ("before", "keyword", "after")]
+    (tmp_path / "checkpoints").symlink_to(ROOT / "checkpoints")
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("speech.wav", [sample for part in parts for sample in part], 16_000)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    exec(code, {})
+    (time,) = re.findall(r"^'happy' at ([\d.]+) s, probability [\d.]+$", capsys.readouterr().out, re.M)
+    assert len(parts[0]) / 16_000 < float(time) < sum(map(len, parts[:2])) / 16_000 + 1

@@ -1,164 +1,174 @@
-"""Records of runs that never were, and their scores, for tests of what is rendered from them."""
+"""Results of runs that never were, in the form that runs leave them, for tests of what is rendered from them."""
 
 import json
+import re
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments.report.studies import make_studies
-from experiments.report.summary import Study
 
-from experiments.study.records import Cost, Quality, Record, Training, write_record
+from experiments.report.pages import NAME, TEMPLATES
+from experiments.study.records import LOG, RUNS, Cost, Quality, Record, Training, write_json, write_record, write_scores
+from experiments.study.stream_records import Heard, PeerRecord, StreamQuality, StreamRecord, write_stream
+from kws_jax.config import BASE, CrnnConfig
+from kws_jax.evaluation.metrics import auroc_error
 
 NUM_CLIPS, NUM_SPEAKERS = 900, 45  # of which a ninth are the keyword's, and a fifth the validation speakers'
-
-
-def quality(error: float, ratio: float, clips: int = 3000, keyword_clips: int = 180) -> Quality:
-    share = keyword_clips / clips
-    return Quality(
-        clips=clips,
-        keyword_clips=keyword_clips,
-        auroc_error=error,
-        au_fa_fr=share * (1 - share) * error,
-        balanced_au_fa_fr=error / 4,
-        equal_error_rate=10 * error,
-        auroc_error_interval=(error, 0.7 * error, 1.4 * error),
-        ratio_to_base=(ratio, 0.8 * ratio, 1.3 * ratio),
-    )
+RECIPE = {"epochs": 4, "batch_size": 128, "peak_learning_rate": 2e-3}
+WHERE = {"commit": "0123456789ab", "versions": {"python": "3.11.7", "jax": "0.10.2"}, "device": "a processor, 2 cores"}
+RUNTIMES = ("JAX stream", "JAX scan", "PyTorch stream")
 
 
 def record(
     name: str = "base",
     error: float = 2e-3,
-    base_error: float = 2e-3,
     macs: int = 932_224,
     weight_bytes: int = 281_772,
     number_format: str = "fp32",
-    source: str | None = None,
+    weights_from: str | None = None,
+    model: CrnnConfig = BASE,
     **changes: Any,
 ) -> Record:
-    parameters = round(
-        weight_bytes / {"fp32": 4, "fp16": 2, "qint8": 1, "int8": 1, "int5": 0.625, "int4": 0.5}[number_format]
-    )
-    result = Record(
-        setting={
-            "name": name,
-            "question": f"What of {name}?",
-            "expectation": "much",
-            "source": source,
-            "teacher": None,
-            "recipe": None if source else {},
-            "model": {"parameters": parameters},
-            "number_format": number_format,
-        },
-        keyword="happy",
-        corpus="speech_commands",
-        split="official",
-        seed=0,
-        command=f"python -m experiments.run {name} --keywords happy --split official --seeds 0",
-        commit="0123456789ab",
-        started="2024-01-01T00:00:00+00:00",
-        wall_seconds=200.0,
-        versions={"python": "3.11.7", "jax": "0.10.2"},
-        device="a processor, 2 cores",
-        data={
-            "fingerprint": "f" * 64,
-            "unreadable": 0,
-            "training": {"clips": 11_000, "keyword_clips": 1_400, "speakers": 900},
-            "testing": {"clips": 3_000, "keyword_clips": 180, "speakers": 120},
-        },
-        training=None
-        if source
-        else Training("JAX", epochs=60, seconds=120.0, clips_per_second=8_000.0, final_loss=0.01),
-        validation=quality(1.1 * error, error / base_error),
-        testing=quality(error, error / base_error),
-        held_out=quality(0.9 * error, error / base_error, clips=6_000, keyword_clips=370),
-        cost=Cost(
-            thop_macs=macs,
-            flop_counter_macs=macs,
-            analytic_macs=macs + 100,
-            macs_per_streamed_second=1.2 * macs,
-            frontend_macs_per_second=500_000.0,
-            parameters=parameters,
-            weight_bytes=weight_bytes,
-            file_bytes=weight_bytes + 3_000,
-            shipped_bytes=weight_bytes + 500,
-            homework_megabytes=weight_bytes / 2**20,
-            state_bytes=9_000,
-            seconds_per_clip=1e-3 * (0.2 + 0.8 * macs / 932_224),
-            base_seconds_per_clip=1e-3,
-            stream_seconds_per_second=5e-3 * (0.2 + 0.8 * macs / 932_224),
-            base_stream_seconds_per_second=5e-3,
-        ),
-        paths={},
-    )
-    result = replace(result, **changes)
-    paths = {"checkpoint": f"checkpoints/{result.name}", "scores": f"scores/{result.name}.npz"}
-    return replace(result, paths=paths | ({} if source else {"log": f"logs/{result.name}.jsonl"}))
+    """A run; one that takes another's weights only stores them differently."""
+    setting = {
+        **{"name": name, "question": f"What of {name}?", "expectation": "much", "model": asdict(model)},
+        **{"recipe": None if weights_from else RECIPE, "weights_from": weights_from, "teacher": None},
+        **{"number_format": number_format, "speech_share": 0.0, "word_balance": 1.0, "framings": 1, "restarts": 1},
+    }
+    where = {"keyword": "happy", "corpus": "speech_commands", "voices": None, "split": "official", "seed": 0}
+    ran = {
+        "quick": False,
+        "command": "python -m experiments.run {} --data DIR --keywords {} --split official --seeds {}",
+    }
+    ran |= {"started": "2024-01-01T00:00:00+00:00", "wall_seconds": 1800.0, **where, **WHERE, **changes}
+    ran["command"] = ran["command"].format(name, ran["keyword"], ran["seed"])
+    part = {"clips": 600, "keyword_clips": 70, "speakers": 36}
+    sizes = (weight_bytes // 4, weight_bytes, weight_bytes + 3_000, weight_bytes + 500, weight_bytes / 2**20, 9_000)
+    known = {
+        "data": {"fingerprint": "f" * 64, "training": part, "validation": part, "testing": part},
+        "training": None if weights_from else Training("JAX", 4, 120.0, clips_per_second=8_000.0, final_loss=0.01),
+        "validation": quality(1.1 * error),
+        "testing": quality(error),
+        "held_out": quality(0.9 * error),
+        "cost": Cost(macs, macs, macs + 100, 1.2 * macs, 500_000.0, *sizes),
+    }
+    return Record(setting, **(known | ran))
+
+
+def quality(error: float) -> Quality:
+    """Of a part with a tenth of keyword clips."""
+    return Quality(900, 90, error, au_fa_fr=0.09 * error, balanced_au_fa_fr=error / 4, equal_error_rate=10 * error)
 
 
 def scores(run: Record) -> dict[str, np.ndarray]:
-    """Scores in which as large a share of pairs is misordered as the record says, on validation and test speakers."""
+    """Scores in which as large a share of pairs is misordered as the record says, in each part."""
     rng = np.random.default_rng(zlib.crc32(run.name.encode()))
-    labels = (np.arange(NUM_CLIPS) % 9 == 0).astype(np.int8)
-    speakers = (np.arange(NUM_CLIPS) // 9 % NUM_SPEAKERS).astype(np.int32)
+    labels = np.arange(NUM_CLIPS) % 9 == 0
+    speakers = np.arange(NUM_CLIPS) // 9 % NUM_SPEAKERS
     testing = speakers % 5 < 4
-    margins = np.zeros(NUM_CLIPS, np.float32)
-    for part in (testing, ~testing):
-        keyword, other = np.flatnonzero(part & (labels == 1)), np.flatnonzero(part & (labels == 0))
+    margins = np.zeros(NUM_CLIPS)
+    for part, judged in ((testing, run.testing), (~testing, run.validation or run.testing)):
+        keyword, other = np.flatnonzero(part & labels), np.flatnonzero(part & ~labels)
         margins[other] = rng.permutation(len(other))
-        pairs = round(run.testing.auroc_error * len(keyword) * len(other))
+        pairs = round(judged.auroc_error * len(keyword) * len(other))
         misordered = np.bincount(rng.integers(0, len(keyword), pairs), minlength=len(keyword))
         margins[keyword] = len(other) - misordered - 0.5
-    return {"margins": margins, "labels": labels, "corpus_speakers": speakers, "testing": testing}
+    return {"margins": margins, "labels": labels, "speakers": speakers, "testing": testing}
+
+
+def true_error(run: Record, testing: bool = True) -> float:
+    """What the scores really come to: the record's error, rounded to whole pairs."""
+    found = scores(run)
+    part = found["testing"] == testing
+    return auroc_error(found["margins"][part], found["labels"][part])
 
 
 def write_results(folder: Path, records: list[Record]) -> Path:
     """Writes records, logs and scores as runs would."""
     for run in records:
-        write_record(folder / "records", run)
-        path = folder / run.paths["scores"]
-        path.parent.mkdir(exist_ok=True)
-        np.savez(path, **scores(run))
-        if "log" in run.paths:
-            lines = [{"step": 9 * n, "epoch": n, "loss": 1 / n, "clips_per_second": 8e3} for n in range(1, 5)]
-            log = folder / run.paths["log"]
-            log.parent.mkdir(exist_ok=True)
-            log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        own = folder / RUNS / run.name
+        write_record(own, run)
+        write_scores(own, **scores(run))
+        if run.training:
+            lines = [{"step": 9 * n, "epoch": n - 1, "loss": 1 / n} for n in range(1, 5)]
+            (own / LOG).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 
-def studies(folder: Path, records: list[Record]) -> list[Study]:
-    """The studies of records, after they are written."""
-    return make_studies(records, write_results(folder, records))
-
-
 def few() -> list[Record]:
-    """The settings of a first study, nearly equal in cost or error by pairs."""
-    return [
-        record(),
-        record("base_fp16", 2.001e-3, weight_bytes=140_886, number_format="fp16", source="base"),
-        record("base_qint8", 2.1e-3, weight_bytes=72_000, number_format="qint8", source="base"),
-        record("pooled_dark", 5e-4, macs=70_456, weight_bytes=21_300),
-        record("pooled_dark_fp16", 5e-4, macs=70_456, weight_bytes=10_650, number_format="fp16", source="pooled_dark"),
-        record("pooled_dark_qint8", 6e-4, macs=70_456, weight_bytes=6_400, number_format="qint8", source="pooled_dark"),
-    ]
+    """Three settings of one keyword, without streams or a benchmark: what `make run` leaves, but smaller."""
+    stored = record("base_qint8", 2.1e-3, weight_bytes=72_000, number_format="qint8", weights_from="base")
+    return [record(), stored, record("student_12x", 5e-4, 70_456, 21_300)]
 
 
-def crowd() -> list[Record]:
-    """Sixteen settings, many in the same place."""
-    students = [
-        record("attention_dark", 3e-3, macs=81_000, weight_bytes=17_500),
-        record("attention_dark_qint8", 3.1e-3, 2e-3, 81_000, 5_000, "qint8", "attention_dark"),
-        record("pruned_dark", 2.4e-3, macs=90_000, weight_bytes=25_000),
-        record("pruned_qat_fp16", 2.5e-3, macs=90_000, weight_bytes=12_500, number_format="fp16"),
-        record("pooled_hard", 6e-4, macs=70_456, weight_bytes=21_300),
-        record("pooled_qat_int8", 7e-4, macs=70_456, weight_bytes=6_400, number_format="qint8"),
-        record("two_stage", 8e-4, macs=32_000, weight_bytes=10_800),
-        record("light_frontend", 1.1e-3, macs=21_000, weight_bytes=8_000),
-        record("frontier", 2.1e-3, macs=4_500, weight_bytes=701, number_format="qint8"),
-        record("fair_base", 9e-5),
-    ]
-    return few() + students
+def heard(**changes: Any) -> Heard:
+    """Scenes."""
+    events = {"word": 900, "speech": 100, "keyword": 90}
+    part = {"hours": 3.0, "streams": 18, "keywords": 90, "keyword_speakers": 30, "snrs": [None, 5.0], "events": events}
+    return replace(Heard("happy", "speech_commands", "f" * 64, "librispeech", 0, part, part), **changes)
+
+
+def stream_quality(misses: float = 0.3, width: float = 0.1) -> StreamQuality:
+    """With intervals of so much on both sides."""
+    ends = (misses - width, misses + width)
+    curve = {"false_alarms_per_hour": [90.0, 9.0, 1.0, 0.0], "miss_rate": [0.1, misses / 2, misses, 1.0]}
+    return StreamQuality(3, 0.9, misses, ends, 1.0, (0.2, 2.9), 0.1, 0.2, misses, misses, misses, ends, ends, curve)
+
+
+def stream_record(setting: str = "student", seed: int = 0, misses: float = 0.3, **changes: Any) -> StreamRecord:
+    """A setting's model on the scenes; a sliding window is 13 times the work."""
+    work = {"carried": {"model": 100.0, "frontend": 300.0}, "sliding": {"model": 1_300.0, "frontend": 3_900.0}}
+    result = StreamRecord(
+        setting,
+        seed,
+        heard=heard(),
+        modes={mode: stream_quality(misses) for mode in ("carried", "reset", "sliding")},
+        reset_seconds=10.0,
+        carried_minus_sliding=(0.0, -0.03, 0.03),
+        reset_minus_sliding=(0.01, -0.02, 0.04),
+        macs_per_second=work | {"reset": work["carried"]},
+        state_bytes=5_000,
+        algorithmic_latency=0.04,
+        **WHERE,
+    )
+    return replace(result, **changes)
+
+
+def peer_record(**changes: Any) -> PeerRecord:
+    """Another engine on the scenes."""
+    speed = {"seconds_per_second": 0.02, "median_chunk_seconds": 0.002}
+    timed = {"engine": speed, "student_12x_stream": speed}
+    return replace(PeerRecord("engine", "1.0", heard(), stream_quality(0.7), timed, **WHERE), **changes)
+
+
+def write_whole_study(folder: Path) -> Path:
+    """All that the story speaks of: three keywords, one on the random split too, streams, benchmark and search."""
+    story = (TEMPLATES / "story.md.j2").read_text()
+    names = sorted(set(re.findall(NAME, story)))
+    models = {name: replace(BASE, gru_hidden=4 + number) for number, name in enumerate(names)}
+    records = []
+    for number, name in enumerate(names):
+        cost = {"macs": 932_224 // (number // 2 + 1), "weight_bytes": 281_772 // (number + 1), "model": models[name]}
+        is_first_alone = re.match("pruned|assistant|student_[12][27]x", name)
+        for keyword in ("happy",) if is_first_alone else ("bed", "happy", "right"):
+            records.append(record(name, 4e-3 / (1 + number % 5), **cost, keyword=keyword))
+    records += [record(name, split="random", validation=None) for name in ("base", "student_21x")]
+    for name in sorted(
+        set(re.findall(r'listened\("(\w+)"\)', story)) | {"student_21x_hop20_int8", "student_314x_int5"}
+    ):
+        write_stream(folder / "streams" / f"{name}-happy-0.json", stream_record(name))
+    write_stream(folder / "streams_peer" / "engine-happy.json", peer_record())
+    row = {
+        "microseconds_per_second": 900.0,
+        "real_time_factor": 9e-4,
+        "macs_per_second": 1e6,
+        "step_milliseconds": 80.0,
+    }
+    row |= {"frontend_macs_per_second": 5e5, "ratio_to_base": 2.0}
+    inference = [row | {"model": name, "runtime": runtime} for name in names for runtime in RUNTIMES]
+    measured = {"environment": WHERE, "models": {name: asdict(model) for name, model in models.items()}}
+    write_json(folder / "benchmark.json", measured | {"inference": inference, "training": []})
+    (folder / "search.jsonl").write_text(137 * (json.dumps({"name": "a try", "mean": 1e-3, "params": 500}) + "\n"))
+    return write_results(folder, records)
