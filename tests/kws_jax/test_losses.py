@@ -15,7 +15,7 @@ from scipy.special import log_softmax, softmax
 
 from kws_jax.config import BASE
 from kws_jax.frontend import log_compress
-from kws_jax.model import Crnn, init_variables
+from kws_jax.model import init_variables
 from kws_jax.training import train as training
 from kws_jax.training.losses import (
     Teacher,
@@ -79,7 +79,7 @@ def test_dark_knowledge_is_zero_at_equality(logits: np.ndarray, shift: float, te
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_gradients_reach_the_student_alone(temperature: float):
     student, teacher = jnp.asarray(_batch(0)), jnp.asarray(_batch(1))
-    to_student, to_teacher = jax.grad(dark_knowledge, argnums=(0, 1))(student, teacher, temperature)
+    to_student, to_teacher = jax.jit(jax.grad(dark_knowledge, argnums=(0, 1)), static_argnums=2)(student, teacher, temperature)
     by_hand = temperature * (softmax(_batch(0) / temperature, axis=1) - softmax(_batch(1) / temperature, axis=1)) / 5
     np.testing.assert_allclose(to_student, by_hand, atol=GRADIENT)
     np.testing.assert_array_equal(to_teacher, np.zeros((5, 3)))
@@ -119,7 +119,7 @@ def test_attention_transfer_at_its_ends():
     same = jnp.asarray(_attention(0, 4))
     assert float(attention_transfer(same, same, times, times)) == pytest.approx(0, abs=SAME_FRAMEWORK)
     certain, elsewhere = (jnp.asarray(np.eye(4, dtype=np.float32)[[index]]) for index in (0, 2))
-    gradients = jax.grad(attention_transfer, argnums=(0, 1))(elsewhere, certain, times, times)
+    gradients = jax.jit(jax.grad(attention_transfer, argnums=(0, 1)))(elsewhere, certain, times, times)
     assert np.isfinite(attention_transfer(elsewhere, certain, times, times))
     assert np.isfinite(gradients[0]).all()
     np.testing.assert_array_equal(gradients[1], np.zeros((1, 4)))
@@ -139,43 +139,40 @@ def test_similarity():
     assert ours == pytest.approx(float((in_torch[0] - in_torch[1]).pow(2).sum() / 36), abs=CROSS_FRAMEWORK)
     turned = student @ np.linalg.qr(rng.normal(size=(3, 3)))[0].astype(np.float32)
     assert float(similarity(jnp.asarray(3 * turned), jnp.asarray(student))) < SAME_FRAMEWORK
-    gradient = jax.grad(similarity, argnums=1)(jnp.asarray(student), jnp.asarray(teacher))
+    gradient = jax.jit(jax.grad(similarity, argnums=1))(jnp.asarray(student), jnp.asarray(teacher))
     np.testing.assert_array_equal(gradient, np.zeros((6, 8)))
 
 
 def test_similarity_of_nothing_has_a_gradient():
     nothing = jnp.zeros((3, 2))
-    assert np.isfinite(jax.grad(similarity)(nothing, jnp.ones((3, 2)))).all()
+    assert np.isfinite(jax.jit(jax.grad(similarity))(nothing, jnp.ones((3, 2)))).all()
 
 
 def test_what_the_teacher_adds_to_the_loss():
     config = replace(TOY, gru_layers=1, stride=(2, 1))
-    variables, teacher = (init_variables(jax.random.key(seed), c) for seed, c in enumerate((config, TOY)))
-    clips = log_compress(jnp.asarray(TONES.power[:6]))
-    student, taught = (Crnn(c).apply(v, clips, method="outputs") for c, v in ((config, variables), (TOY, teacher)))
-    times = [step_times(c, o.attention.shape[1]) for c, o in ((config, student), (TOY, taught))]
-    assert len(times[0]) > len(times[1])
-    soft = float(dark_knowledge(student.logits, taught.logits, 2.0))
-    added = {
-        "attention_weight": float(attention_transfer(student.attention, taught.attention, *times)),
-        "similarity_weight": float(similarity(student.context, taught.context)),
-    }
-    weights = [{"teacher_weight": 0.3}, {"teacher_weight": 1.0}, *({name: 0.7} for name in added)]
-    recipes = [Recipe(temperature=2.0, **weight) for weight in weights]
+    variables, teacher = init_variables(jax.random.key(0), config), Teacher(TOY, init_variables(jax.random.key(1), TOY))
+    weights = [{"teacher_weight": 0.3}, {"teacher_weight": 1.0}, {"attention_weight": 0.7}, {"similarity_weight": 0.7}]
 
     @jax.jit
-    def losses(labels: jax.Array) -> list[jax.Array]:
-        def loss(recipe: Recipe) -> jax.Array:
-            key = jax.random.key(1)
-            return loss_function(variables, config, recipe, clips, labels, Teacher(TOY, teacher), key)[0]
+    def losses(clips: jax.Array, labels: jax.Array) -> tuple:
+        student, taught = Teacher(config, variables).outputs(clips), teacher.outputs(clips)
+        times = [step_times(c, o.attention.shape[1]) for c, o in ((config, student), (TOY, taught))]
+        assert len(times[0]) > len(times[1])
+        parts = (
+            cross_entropy(student.logits, labels),
+            dark_knowledge(student.logits, taught.logits, 2.0),
+            attention_transfer(student.attention, taught.attention, *times),
+            similarity(student.context, taught.context),
+        )
+        recipes = [Recipe(temperature=2.0, **weight) for weight in weights]
+        key = jax.random.key(1)
+        return parts, [loss_function(variables, config, recipe, clips, labels, teacher, key)[0] for recipe in recipes]
 
-        return [loss(recipe) for recipe in recipes]
-
-    labels = jnp.asarray(TONES.labels[:6])
-    hard = float(cross_entropy(student.logits, labels))
-    expected = [0.7 * hard + 0.3 * soft, soft, *(hard + 0.7 * value for value in added.values())]
-    assert losses(labels) == pytest.approx(expected, abs=SAME_FRAMEWORK)
-    assert min(soft, *added.values()) > 100 * SAME_FRAMEWORK
+    parts, found = losses(log_compress(jnp.asarray(TONES.power[:6])), jnp.asarray(TONES.labels[:6]))
+    hard, soft, attention, alike = map(float, parts)
+    expected = [0.7 * hard + 0.3 * soft, soft, hard + 0.7 * attention, hard + 0.7 * alike]
+    assert found == pytest.approx(expected, abs=SAME_FRAMEWORK)
+    assert min(soft, attention, alike) > 100 * SAME_FRAMEWORK
 
 
 def test_steps_lie_in_the_middle_of_what_they_see():
@@ -186,10 +183,10 @@ def test_the_teacher_hears_what_the_student_hears():
     """A student without dropout that is its own teacher has nothing to learn, whatever the augmentation does."""
     config = replace(TOY, gru_layers=1)
     recipe = replace(RECIPE, teacher_weight=1.0, attention_weight=1.0, similarity_weight=1.0)
-    variables, transformation = init_variables(jax.random.key(0), config), optimizer(recipe, 10)
-    state = training.start_state(variables, config, transformation, jax.random.key(1))
+    variables = init_variables(jax.random.key(0), config)
+    state = training.start_state(variables, config, optimizer(recipe, 10), jax.random.key(1))
     corpus = jax.tree.map(jnp.asarray, TONES)
-    rest = {"config": config, "recipe": recipe, "transformation": transformation, "num_steps": 10}
+    rest = {"config": config, "recipe": recipe, "num_steps": 10}
     step = jax.jit(partial(training.train_step, teacher=Teacher(config, variables), **rest))
     _, loss = step(state, corpus, jnp.arange(16))
     assert abs(float(loss)) < SAME_FRAMEWORK

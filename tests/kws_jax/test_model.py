@@ -23,7 +23,7 @@ from torch_ref.model import CRNN
 from torch_ref.threads import single_thread
 
 
-@pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1)), ((12, 2), (5, 2))])
+@pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1))])
 def test_the_convolution_is_flax_own_with_its_parameters(kernel_size: tuple[int, int], stride: tuple[int, int]):
     maps = jax.random.normal(jax.random.key(0), (2, 12, 7))
     ours, flax = Convolution(5, kernel_size, stride), nn.Conv(5, kernel_size, stride, padding="VALID")
@@ -41,10 +41,9 @@ def test_both_sides_agree(config: CrnnConfig):
     assert report.agrees, report
 
 
-@pytest.mark.parametrize("config", [BASE, replace(STUDENT, gru_layers=2)], ids=["base", "student"])
-def test_gradients_agree(config: CrnnConfig):
+def test_gradients_agree():
     torch.manual_seed(0)
-    config = replace(config, gru_dropout=0.0)
+    config = replace(STUDENT, gru_layers=2)
     model = CRNN(to_task_config(config)).train()
     variables = from_module(model, config)
     log_mel = np.random.default_rng(2).normal(-5, 3, (8, 101, 40)).astype(np.float32)

@@ -72,7 +72,7 @@ def test_importance_is_the_first_order_change_of_the_loss(config: CrnnConfig):
         log_mel = random_log_mel(config).astype(np.float64)
         loss_and_slopes = jax.jit(jax.value_and_grad(lambda params: _loss(params, config, log_mel)))
         gradient = jax.tree.map(np.asarray, loss_and_slopes(pruned)[1])
-        scores, step = importance(params, gradient, masks), 1e-4
+        scores, step = jax.jit(importance)(params, gradient, masks), 1e-4
         for unit in units_of(config):
             pairs = zip(views(pruned, config, unit), views(gradient, config, unit), strict=True)
             by_hand = sum(float((weight * slope).sum()) for weight, slope in pairs)
@@ -86,7 +86,8 @@ def test_importance_is_the_same_from_a_gradient_through_the_mask():
     params, masks = random_model(BASE)["params"], some_masks(BASE)
     gradient = jax.tree.map(jnp.cos, params)
     through = masked(gradient, masks)  # the mask multiplies weights, so it multiplies slopes
-    assert_close(importance(params, through, masks), importance(params, gradient, masks), EXACT)
+    scored = jax.jit(importance)
+    assert_close(scored(params, through, masks), scored(params, gradient, masks), EXACT)
 
 
 PLAN = PruningPlan(conv_channels=3, gru_hidden=7, attention_width=1, begin=0.25, end=0.75, interval=3)
@@ -155,8 +156,9 @@ def test_masks_in_a_scan_follow_the_plan_and_never_revive():
 def test_a_plan_that_ends_with_the_training_is_fulfilled():
     plan = replace(PLAN, end=1.0, interval=7)
     masks, scores = full_masks(BASE), random_scores(BASE)
+    compiled = jax.jit(advance, static_argnums=(0, 1, 5))
     for step in range(20):
-        masks = advance(plan, BASE, masks, scores, step, 20)
+        masks = compiled(plan, BASE, masks, scores, step, 20)
     assert [float(part.sum(-1).max()) for part in masks] == [3, 7, 1]
 
 

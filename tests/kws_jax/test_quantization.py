@@ -12,12 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conversion.files import to_module
-from kws_jax.config import CrnnConfig
-from kws_jax.model import Crnn, init_variables
+from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables, mapping
 from kws_jax.training.quantization import Grid, fake_quantize, fake_quantize_params, quantize_params, quantize_weights
-from tests.helpers.models import DEPLOYED_STUDENT, STUDENT, TOY, random_variables
-from tests.tolerances import CROSS_FRAMEWORK
+from tests.helpers.models import STUDENT, TOY, random_variables
 from torch_ref.formats import FORMATS
 from torch_ref.packing import PackedCrnn
 from torch_ref.qint8 import integer_weights
@@ -26,7 +24,6 @@ SHAPE = (4, 6)
 GRIDS = [Grid(bits, groups, half) for bits in (8, 4) for groups, half in ((1, False), (3, True), (6, False))]
 COMPILED = jax.jit(quantize_weights, static_argnums=1)
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=str)
-every_config = pytest.mark.parametrize("config", [DEPLOYED_STUDENT, TOY], ids=["student", "toy"])
 every_scheme = pytest.mark.parametrize("scheme", ["qint8", "int8", "int5", "int4"])
 
 
@@ -60,9 +57,9 @@ def test_integers_and_scales_are_those_by_hand(grid: Grid, weights: np.ndarray, 
 @every_grid
 def test_normal_weights_of_many_scales_with_and_without_jit(grid: Grid):
     rng = np.random.default_rng(0)
-    for index in range(100):
+    for index in range(30):
         weights = (rng.normal(size=SHAPE) * 10 ** rng.uniform(-4, 2)).astype(np.float32)
-        quantize = COMPILED if index % 10 else quantize_weights
+        quantize = COMPILED if index % 15 else quantize_weights
         assert_same(quantize(jnp.asarray(weights), grid), by_hand(weights, grid))
 
 
@@ -86,7 +83,7 @@ def test_edges(bits: int):
 
 def test_torch_makes_the_same_integers_and_scale():
     rng = np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(60):
         weights = (rng.standard_t(3, size=(30, 7)) * 10 ** rng.uniform(-3, 1)).astype(np.float32)
         tensor = torch.from_numpy(weights)
         observer = torch.ao.quantization.MinMaxObserver(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)
@@ -99,13 +96,12 @@ def test_torch_makes_the_same_integers_and_scale():
         np.testing.assert_array_equal(integers, np.rint(theirs.numpy() / np.float32(scale)))
 
 
-@every_config
-def test_dynamic_quantization_stores_our_integers(config: CrnnConfig):
-    variables = random_variables(config)
-    stored = integer_weights(FORMATS["qint8"].convert(to_module(config, variables)))
+def test_dynamic_quantization_stores_our_integers():
+    variables = random_variables(TOY)
+    stored = integer_weights(FORMATS["qint8"].convert(to_module(TOY, variables)))
     ours = jax.jit(partial(quantize_params, scheme="qint8"))(variables["params"])
     quantized = 0
-    for entry in mapping(config):
+    for entry in mapping(TOY):
         array = ours
         for name in entry.flax_path[1:]:
             array = array[name]
@@ -113,18 +109,17 @@ def test_dynamic_quantization_stores_our_integers(config: CrnnConfig):
             assert stored[f"{entry.key}.scale"].item() == array[1].item()
             array, quantized = array[0], quantized + 1
         assert_same((np.asarray(array).T,), (stored[entry.key].numpy(),))
-    assert quantized == 2 * config.gru_layers + 3
+    assert quantized == 2 * TOY.gru_layers + 3
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int5", "int4"])
-@every_config
-def test_packed_weights_are_our_integers(config: CrnnConfig, scheme: str):
-    variables = random_variables(config, seed=3)
-    model = FORMATS[scheme].convert(to_module(config, variables))
+def test_packed_weights_are_our_integers(scheme: str):
+    variables = random_variables(TOY, seed=3)
+    model = FORMATS[scheme].convert(to_module(TOY, variables))
     assert isinstance(model, PackedCrnn)
     stored = model.quantized()
     ours = jax.jit(partial(quantize_params, scheme=scheme))(variables["params"])
-    for entry in mapping(config):
+    for entry in mapping(TOY):
         array = ours
         for name in entry.flax_path[1:]:
             array = array[name]
@@ -134,29 +129,18 @@ def test_packed_weights_are_our_integers(config: CrnnConfig, scheme: str):
 
 
 @every_scheme
-@every_config
-def test_training_sees_the_model_that_is_deployed(config: CrnnConfig, scheme: str):
-    variables = random_variables(config, seed=1)
+def test_training_sees_the_model_that_is_deployed(scheme: str):
+    variables = random_variables(TOY, seed=1)
     params = jax.jit(partial(fake_quantize_params, scheme=scheme))(variables["params"])
-    model = FORMATS[scheme].convert(to_module(config, variables))
+    model = FORMATS[scheme].convert(to_module(TOY, variables))
     if scheme == "qint8":
         stored = integer_weights(model)
         state = {key: tensor for key, tensor in stored.items() if not key.endswith((".scale", ".zero_point"))}
         state |= {k: t.float() * stored[f"{k}.scale"] for k, t in state.items() if t.dtype == torch.int8}
     else:
         state = model.state_dict()
-    for key, array in from_variables({"params": params}, config).items():
+    for key, array in from_variables({"params": params}, TOY).items():
         np.testing.assert_array_equal(array, state[key])
-
-
-@pytest.mark.parametrize("scheme", ["int8", "int5", "int4"])
-def test_logits_in_training_are_those_deployed(scheme: str):
-    variables = random_variables(TOY, seed=1)
-    log_mel = np.random.default_rng(0).normal(-5, 3, (2, 101, TOY.frontend.num_mels)).astype(np.float32)
-    logits, _ = Crnn(TOY).apply({"params": fake_quantize_params(variables["params"], scheme)}, jnp.asarray(log_mel))
-    with torch.inference_mode():
-        deployed = FORMATS[scheme].convert(to_module(TOY, variables))(torch.from_numpy(log_mel).transpose(1, 2))
-    np.testing.assert_allclose(logits, deployed, rtol=0, atol=CROSS_FRAMEWORK)
 
 
 @every_grid

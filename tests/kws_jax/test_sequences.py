@@ -52,7 +52,8 @@ def test_the_loss_is_the_loop(config: CrnnConfig, frames: int):
             wrong, right = logits[row, step, 1 - (must or 0)], logits[row, step, must or 0]
             losses[must].append(float(np.logaddexp(0.0, np.float64(wrong) - right)))
     assert all(losses.values()), "every kind of step is there"
-    loss = sequence_loss(jnp.asarray(logits), jnp.asarray(labels.ravel(), jnp.int32), config, frames)
+    compiled = jax.jit(sequence_loss, static_argnums=(2, 3))
+    loss = compiled(jnp.asarray(logits), jnp.asarray(labels.ravel(), jnp.int32), config, frames)
     assert abs(float(loss) - 0.5 * (np.mean(losses[0]) + np.mean(losses[1]))) < SAME_FRAMEWORK
 
 
@@ -75,7 +76,7 @@ def test_without_a_keyword_the_loss_is_that_of_silence():
     assert abs(float(loss) - 0.5 * np.log(2)) < SAME_FRAMEWORK
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["toy", "light"])
 def test_every_step_is_the_stream(name: str):
     config, variables = CONFIGS[name], random_variables(CONFIGS[name])
     waveform = jnp.asarray(noise(0, 2, 20 * config.block_size))
