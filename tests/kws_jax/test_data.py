@@ -254,24 +254,6 @@ def test_unknown_keyword_names_near_matches(folder: Path) -> None:
         corpus.labels("marvin")
 
 
-def test_npy_header_has_one_length(tmp_path: Path) -> None:
-    lengths = set()
-    for num_clips in (0, 1, 99, 105_829, 10**12):
-        with (tmp_path / "header").open("wb") as file:
-            module._write_header(file, num_clips)
-            lengths.add(file.tell())
-    assert len(lengths) == 1
-
-
-def test_real_index(real_data: Path) -> None:
-    clips, noises = module._index(real_data)
-    assert len({name.split("/")[0] for name in clips}) == 35
-    happy = [name for name in clips if name.startswith("happy/")]
-    assert len(happy) == 1_737
-    assert len({Path(name).stem.split("_nohash_")[0] for name in happy}) == 1_188
-    assert len(noises) == 6
-
-
 @pytest.mark.slow
 def test_real_corpus(real_data: Path, tmp_path: Path) -> None:
     corpus = load_corpus(real_data, tmp_path)
