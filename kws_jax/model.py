@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +110,8 @@ def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch laye
 def init_variables(key: Key, config: CrnnConfig) -> dict[str, Params]:
     """Fresh variables: "params", and "batch_stats" where the model has batch normalisation."""
     shortest = jnp.zeros((1, config.kernel_frames, config.frontend.num_mels))
-    return Crnn(config).init(key, shortest)
+    variables: Any = Crnn(config).init(key, shortest)
+    return variables
 
 
 def predict(variables: dict[str, Params], config: CrnnConfig, waveform: Waveform) -> Logits:

@@ -56,11 +56,7 @@ def test_random_split_is_80_20(num_clips: int, seed: int) -> None:
     again = split_random(corpus, seed)
     np.testing.assert_array_equal(split.testing, again.testing)
     np.testing.assert_array_equal(split.held_out, split.testing)
-
-
-def test_random_split_depends_on_the_seed() -> None:
-    corpus = make_corpus([f"a/{clip}_nohash_0.wav" for clip in range(100)])
-    assert split_random(corpus, 0).testing.tolist() != split_random(corpus, 1).testing.tolist()
+    assert num_clips < 50 or split.testing.tolist() != split_random(corpus, seed + 1).testing.tolist()
 
 
 def test_check_split_names_part_and_remedy() -> None:

@@ -21,10 +21,6 @@ BLOCKS = 10
 RIGHT_EDGE_ALONE = ODD_CONFIGS["right edge alone"].frontend
 
 
-def normal(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 def front_end(config: FrontendConfig, block: int) -> Part:
     def flush(params: None, state: Any, tail: jax.Array, length: jax.Array) -> jax.Array:
         frames, count = frontend.flush(config, state, tail, jnp.asarray(length))
@@ -47,29 +43,6 @@ def front_end(config: FrontendConfig, block: int) -> Part:
     )
 
 
-def convolution(params: dict, config: CrnnConfig) -> Part:
-    """The overlap that `streaming.step` keeps, on frames."""
-    model, stride, kernel = Crnn(config), config.stride_frames, config.kernel_frames
-    skip = -(-kernel // stride) - 1
-
-    def convolve(params: dict, frames: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, frames, method="convolve")
-
-    def step(params: dict, kept: jax.Array, new: jax.Array) -> tuple[jax.Array, jax.Array]:
-        frames = jnp.concatenate([kept, new], axis=1)
-        return frames[:, stride:], convolve(params, frames[:, :kernel])
-
-    return Part(
-        init=lambda batch: jnp.zeros((batch, skip * stride, config.frontend.num_mels)),
-        step=step,
-        offline=lambda params, frames: convolve(params, frames)[:, : frames.shape[1] // stride - skip],
-        params=params,
-        block=stride,
-        skip=skip,
-        span=lambda row: (row * stride, row * stride + kernel),
-    )
-
-
 def trailing_attention(params: dict, config: CrnnConfig, outputs: jax.Array, energies: jax.Array) -> jax.Array:
     """Logits of every step over slices of the sequence, so that no mask of the stream is shared."""
     classifier, rows = params["classifier"], []
@@ -78,30 +51,6 @@ def trailing_attention(params: dict, config: CrnnConfig, outputs: jax.Array, ene
         context, _ = attend(outputs[:, window], energies[:, window])
         rows.append(context @ classifier["kernel"] + classifier["bias"])
     return jnp.stack(rows, axis=1)
-
-
-def attention(params: dict, config: CrnnConfig) -> Part:
-    model = Crnn(config)
-
-    def energy(params: dict, outputs: jax.Array) -> jax.Array:
-        return model.apply({"params": params}, outputs, method=lambda crnn, outputs: crnn.attention(outputs))
-
-    def step(params: dict, window: Any, output: jax.Array) -> tuple[Any, jax.Array]:
-        window = [
-            jnp.concatenate([old[:, 1:], new], axis=1)
-            for old, new in zip(window, (output, energy(params, output)), strict=True)
-        ]
-        return window, model.apply({"params": params}, *window, method="classify")[0][:, None]
-
-    return Part(
-        init=lambda batch: [streaming.init_state(config, batch).outputs, streaming.init_state(config, batch).energies],
-        step=step,
-        offline=lambda params, outputs: trailing_attention(params, config, outputs, energy(params, outputs)),
-        params=params,
-        block=1,
-        skip=0,
-        span=lambda row: (max(0, row + 1 - config.max_window_length), row + 1),
-    )
 
 
 def whole(params: dict, config: CrnnConfig, has_memory: bool = True) -> Part:
@@ -150,17 +99,6 @@ def verify_whole(config: CrnnConfig) -> None:
 def test_the_front_end(config: FrontendConfig):
     block = 4 * config.hop_length
     Verifier(front_end(config, block), noise(1, 2, BLOCKS * block + config.hop_length + 3)).verify()
-
-
-def test_the_convolution():
-    config = ODD_CONFIGS["pooled 4 x 4"]
-    inputs = normal(2, 2, BLOCKS * config.stride_frames, config.frontend.num_mels)
-    Verifier(convolution(random_variables(config)["params"], config), inputs).verify()
-
-
-def test_the_attention():
-    config = replace(TOY, max_window_length=3)
-    Verifier(attention(random_variables(TOY)["params"], config), normal(4, 2, BLOCKS, TOY.gru_hidden)).verify()
 
 
 def test_the_whole():
