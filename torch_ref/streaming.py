@@ -233,10 +233,7 @@ class StreamingKws:
 
 
 def _checked(samples: np.ndarray, sample_rate: int, expected_rate: int) -> np.ndarray:
-    """One channel of finite samples as float32; digital silence, no samples and samples beyond [-1, 1] are fine.
-
-    Raises TypeError if they are no floats, ValueError if they are not finite, not one channel or of another rate.
-    """
+    """One channel of finite samples as float32, or a TypeError or ValueError; silence and beyond [-1, 1] is fine."""
     samples = np.asarray(samples)
     if sample_rate != expected_rate:
         raise ValueError(f"samples at {sample_rate} Hz, but the model hears {expected_rate} Hz: resample them first")

@@ -203,7 +203,7 @@ def test_streams_of_both_are_equal():
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 def test_any_slim_model_in_torch_is_the_masked_one(data: st.DataObject):
     config = data.draw(st.sampled_from([TOY, NORMED, replace(NORMED, gru_layers=1)]))
     hidden = data.draw(st.integers(1, config.gru_hidden))
