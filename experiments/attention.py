@@ -22,8 +22,6 @@ from kws_jax.frontend import log_mel
 from kws_jax.model import Crnn
 from kws_jax.training.losses import step_times
 
-__all__ = ["Attention", "attention_figure", "attention_of", "main"]
-
 
 class Attention(NamedTuple):
     """Where a model listens in a clip.

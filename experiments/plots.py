@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from kws_jax.detector import Detection
 
-__all__ = ["COLOURS", "DPI", "StreamResult", "plot_stream"]
-
 DPI = 150
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -78,28 +76,13 @@ def plot_stream(result: StreamResult, log_mel: Float32[np.ndarray, "frames mels"
     top.plot(result.times, result.probabilities, color=BLUE, linewidth=1.5, marker=".", markersize=3)
     top.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{result.keyword}”")
     if result.detections:
-        heard, scores = zip(*result.detections, strict=True)
-        top.plot(
-            heard,
-            scores,
-            "v",
-            color=RED,
-            markersize=9,
-            markeredgecolor="white",
-            label="detection",
-            zorder=3,
-            clip_on=False,
-        )
+        triangle = {"color": RED, "markersize": 9, "markeredgecolor": "white", "zorder": 3, "clip_on": False}
+        top.plot(*zip(*result.detections, strict=True), "v", label="detection", **triangle)
     top.grid(color="0.92")
     top.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    picture = bottom.imshow(
-        log_mel.T,
-        origin="lower",
-        aspect="auto",
-        extent=(0, seconds, 0, log_mel.shape[1]),
-        cmap="viridis",
-    )
+    extent = (0, seconds, 0, log_mel.shape[1])
+    picture = bottom.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, cmap="viridis")
     for edge in (result.start, result.end):
         bottom.axvline(edge, color=ORANGE, linewidth=1)
     bottom.set(xlim=(0, seconds), xlabel="time (s)", ylabel="mel band")

@@ -22,7 +22,8 @@ from tyro.conf import Positional
 from experiments.stream_eval import SceneRecipe
 from experiments.streams.judging import Run, operating_point
 from experiments.streams.modes import stream
-from experiments.study.records import MODEL, ROOT, RUNS, Record, read_records
+from experiments.study.environment import ROOT
+from experiments.study.records import MODEL, RUNS, Record, read_records
 from kws_jax.checkpoint import SUFFIX, About, describe, load, rewrite
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.scenes import Scenes

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.study.lock import locked
 from experiments.study.records import RUNS
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
 from experiments.study.sweep import SweepContext, plan, sweep
@@ -61,25 +62,24 @@ def main(
         raise UserError(f"name settings, or say --all: {', '.join(BY_NAME)}")
     if jobs < 1 or not seeds:
         raise UserError("give at least one seed, and at least one job")
-    with_needs(list(settings))  # names are checked before a corpus is spoken
-    source = find_source(data, keywords, speech, out, voices)
-    corpus = source.load()
-    chosen = {}
-    for number, keyword in enumerate(dict.fromkeys(source.keywords)):
-        tasks = [make_task(source, corpus, keyword, split, seed, out) for seed in seeds]  # a bad one is named now
-        names = _all_names(source.speech is not None, only_headline=number > 0) if all_settings else list(settings)
-        clips = tasks[0].split.training.size
-        chosen[keyword] = [resolved(setting, clips, quick) for setting in with_needs(names)]
-    sweep(SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds))), jobs)
+    with_needs(settings)  # names are checked before a corpus is spoken
+    with locked(out):
+        source = find_source(data, keywords, speech, out, voices)
+        corpus = source.load()
+        chosen = {}
+        for number, keyword in enumerate(dict.fromkeys(source.keywords)):
+            tasks = [make_task(source, corpus, keyword, split, seed, out) for seed in seeds]  # a bad one is named now
+            names = _all_names(source.speech is not None, only_headline=number > 0) if all_settings else settings
+            clips = tasks[0].split.training.size
+            chosen[keyword] = [resolved(setting, clips, quick) for setting in with_needs(names)]
+        sweep(SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds))), jobs)
     print(f"records: {out / RUNS}")
 
 
-def _all_names(has_speech: bool, only_headline: bool) -> list[str]:
-    return [
-        setting.name
-        for setting in SETTINGS
-        if (has_speech or not setting.speech_share) and (setting.headline or not only_headline)
-    ]
+def _all_names(has_speech: bool, only_headline: bool) -> tuple[str, ...]:
+    """Of the settings of --all that can run."""
+    chosen = [setting for setting in SETTINGS if setting.headline or not only_headline]
+    return tuple(setting.name for setting in chosen if has_speech or not setting.speech_share)
 
 
 def resolved(setting: Setting, clips: int, quick: bool) -> Setting:

@@ -13,9 +13,10 @@ import tyro
 from jaxtyping import Float, Float32, Int16
 
 from experiments.plots import StreamResult, plot_stream
+from experiments.study.environment import ROOT
 from experiments.study.records import RUNS
 from kws_jax.array_types import Params
-from kws_jax.checkpoint import SUFFIX, About, describe, load
+from kws_jax.checkpoint import SUFFIX, describe, load
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.cost import macs_per_clip
 from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
@@ -28,9 +29,7 @@ from kws_jax.frontend import log_mel
 from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
 
-__all__ = ["Glued", "choose_files", "find_checkpoint", "glue", "main", "stream"]
-
-SHIPPED = Path(__file__).parents[1] / "checkpoints"
+SHIPPED = ROOT / "checkpoints"
 CHUNK = SAMPLE_RATE // 10  # samples pushed at a time, as a microphone would
 LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
 TRACK_SECONDS = (10, 20)
@@ -82,7 +81,8 @@ def main(
         threshold: Probability from which on the keyword is heard; by default what the checkpoint says, else 0.5.
         smoothing: Steps that the detector averages over; by default what the checkpoint says, else 1.
     """
-    config, params, about = _load(checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword))
+    config, variables, about = load(checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword))
+    config, variables = fold_batch_norm(config, variables)
     keyword = keyword or about.keyword
     own = about.detector(config)
     detector = replace(
@@ -92,7 +92,7 @@ def main(
     )
     files = choose_files((before, keyword_clip, after), data, speech, keyword)
     glued = glue(*(_read(file) for file in files))
-    times, probabilities = stream(params, config, to_float(glued.pcm))
+    times, probabilities = stream(variables["params"], config, to_float(glued.pcm))
     result = StreamResult(
         keyword=keyword or files[1].stem,
         threshold=detector.threshold,
@@ -135,15 +135,9 @@ def stream(
     return np.concatenate(times), np.concatenate(probabilities)
 
 
-def _load(path: Path) -> tuple[CrnnConfig, Params, About]:
-    config, variables, about = load(path)
-    config, variables = fold_batch_norm(config, variables)
-    return config, variables["params"], about
-
-
 def find_checkpoint(folder: Path, keyword: str | None) -> Path:
     """The checkpoint with the least work (of equal ones the last by name), of those that spot the keyword if given."""
-    files = sorted(folder.rglob(f"*{SUFFIX}"), reverse=True)
+    files = sorted(folder.glob(f"*/*{SUFFIX}"), reverse=True)
     found = [path for path in files if keyword in (None, describe(path)[1].keyword)]
     if not found:
         what = f"of {keyword!r}" if keyword else "there"
@@ -165,28 +159,33 @@ def choose_files(
     Raises:
         UserError: If there is no keyword to look for, or no clip of it.
     """
-    if None not in given:
-        return [file for file in given if file]
-    if keyword is None:
+    if None in given and keyword is None:
         raise UserError("the checkpoint does not say its keyword: --keyword WORD, or name all three recordings")
-    real: list[Path | None] = _real_files(data, speech, keyword) if data else [None, None, None]
-    chosen = [own or found for own, found in zip(given, real, strict=True)]
-    if None in chosen:
-        cache = Path(os.environ.get("KWS_CACHE") or "~/.cache/kws-jax").expanduser()
-        folder = generate_demo_tracks(cache / f"demo-{keyword}", keyword)
-        names = ("before.wav", "keyword.wav", "after.wav")
-        return [file or folder / name for file, name in zip(chosen, names, strict=True)]
-    return [file for file in chosen if file]
+    before, after = _tracks(speech) if speech else (None, None)
+    clip = _clip(data, str(keyword)) if data and not given[1] else None
+    chosen = [own or found for own, found in zip(given, (before, clip, after), strict=True)]
+    folder = _spoken(str(keyword)) if None in chosen else Path()
+    return [file or folder / f"{name}.wav" for file, name in zip(chosen, ("before", "keyword", "after"), strict=True)]
 
 
-def _real_files(data: Path, speech: Path | None, keyword: str) -> list[Path | None]:
-    """A clip of the keyword by a testing speaker, between two testing speakers' running speech where there is any."""
+def _spoken(keyword: str) -> Path:
+    cache = Path(os.environ.get("KWS_CACHE") or "~/.cache/kws-jax").expanduser()
+    return generate_demo_tracks(cache / f"demo-{keyword}", keyword)
+
+
+def _clip(data: Path, keyword: str) -> Path:
+    """The first clip of the keyword by a testing speaker."""
     clips = [path for path in sorted((data / keyword).glob("*")) if is_sound_file(path) and _is_testing(path)]
     if not clips:
         raise UserError(f"no clip of {keyword!r} by a testing speaker in {data}: name one with --keyword-clip")
-    files = speech_files(speech, "testing") if speech else []
-    tracks = list(islice((path for path in files if TRACK_SECONDS[0] <= _seconds(path) <= TRACK_SECONDS[1]), 2))
-    return [tracks[0], clips[0], tracks[1]] if len(tracks) == 2 else [None, clips[0], None]
+    return clips[0]
+
+
+def _tracks(speech: Path) -> tuple[Path | None, Path | None]:
+    """The first two recordings of a good length by testing speakers, if there are as many."""
+    low, high = TRACK_SECONDS
+    tracks = list(islice((path for path in speech_files(speech, "testing") if low <= _seconds(path) <= high), 2))
+    return (tracks[0], tracks[1]) if len(tracks) == 2 else (None, None)
 
 
 def _is_testing(clip: Path) -> bool:

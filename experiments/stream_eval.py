@@ -14,7 +14,7 @@ from tyro.conf import Positional
 
 from experiments.streams.judging import MODES, Run, compare_modes, judge_mode
 from experiments.streams.modes import WINDOW, slide, stream
-from experiments.study.records import environment
+from experiments.study.environment import environment
 from experiments.study.stream_records import STREAMS, Heard, StreamRecord, write_stream
 from kws_jax import checkpoint
 from kws_jax.config import SAMPLE_RATE, CrnnConfig

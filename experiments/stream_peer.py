@@ -8,9 +8,8 @@ import math
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
@@ -22,7 +21,7 @@ from tqdm import tqdm
 
 from experiments.stream_eval import SceneRecipe
 from experiments.streams.judging import choose, judge
-from experiments.study.records import environment
+from experiments.study.environment import environment
 from experiments.study.stream_records import PEERS, PeerRecord, write_stream
 from kws_jax.checkpoint import restore
 from kws_jax.config import SAMPLE_RATE
@@ -41,6 +40,7 @@ LOOSEST = 1e-50
 THRESHOLDS = np.logspace(-50, 25, 151)  # pocketsphinx's default is 1
 LOG_BASE, SHIFT, SCORE_OFFSET = 1.0001, 10, 1_500  # of pocketsphinx's scores: a unit is 2**SHIFT steps of LOG_BASE
 TIMED_SECONDS = 60
+FRESH = multiprocessing.get_context("spawn")  # a fork of a process in which JAX runs threads may hang
 
 
 def main(
@@ -95,7 +95,7 @@ def make_decoder(keyword: str) -> Any:
 
 def spot_scenes(keyword: str, scenes: Scenes, jobs: int) -> list[np.ndarray]:
     """`spot` over every stream."""
-    with _processes(jobs) as pool:
+    with ProcessPoolExecutor(jobs, FRESH) as pool:
         found = pool.map(spot, repeat(keyword), scenes.waveforms)
         return list(tqdm(found, total=len(scenes.waveforms), desc="pocketsphinx", unit="stream", leave=False))
 
@@ -127,7 +127,7 @@ def at_threshold(found: list[np.ndarray]) -> Detect:
 
 def measure_speed(keyword: str, checkpoints: tuple[Path, ...], waveform: np.ndarray) -> dict[str, dict[str, float]]:
     """Both engines on the same audio in the same chunks, on one core, one after the other."""
-    with _processes(1, _use_one_core) as pool:
+    with ProcessPoolExecutor(1, FRESH, _use_one_core) as pool:
         speed = {"pocketsphinx": pool.submit(_time_peer, keyword, waveform).result()}
         for path in checkpoints:
             speed[path.stem] = pool.submit(_time_ours, path, waveform).result()
@@ -157,13 +157,6 @@ def _time(push: Callable[[np.ndarray], Any], waveform: np.ndarray) -> dict[str, 
         walls.append(time.perf_counter() - began)
     spent = time.process_time() - start
     return {"seconds_per_second": spent * SAMPLE_RATE / len(waveform), "median_chunk_seconds": float(np.median(walls))}
-
-
-@contextmanager
-def _processes(jobs: int, initializer: Callable[[], None] | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes, since a fork of one in which JAX runs threads may hang."""
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer) as pool:
-        yield pool
 
 
 def _use_one_core() -> None:

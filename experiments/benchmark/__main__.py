@@ -1,14 +1,13 @@
 """Measures speed on the clock, on one thread: inference in each runtime, and training in both frameworks.
 
 Everything is compared inside one run, in turn, so that what else the machine does meets all alike; times are medians.
-Weights are fresh, since a model's time depends on its sizes alone. The file
-holds, beside `environment` and the configurations of its `models`, rows:
+Weights are fresh, since a model's time depends on its sizes alone. The file holds, beside `environment` and the
+configurations of its `models`, rows:
 
     inference: model, runtime, microseconds_per_second (of audio), real_time_factor, ratio_to_base (times faster than
                the base in this runtime), parameters, macs_per_second, frontend_macs_per_second, step_milliseconds
     training:  model, framework, what, batch_size, clips_per_second, ratio_to_torch (times faster than PyTorch doing the
                same; null where PyTorch has no such thing)
-    vmap:      model, seeds, batch_size, seconds_in_turn, seconds_together (of one epoch of all seeds), speed_up
 
 Runtimes: "JAX stream" and "PyTorch stream" take a block a call, as from a microphone, through the streaming classes;
 "JAX scan" takes all blocks in one call; "JAX clip" and "PyTorch clip" take one second in one call; all from raw samples
@@ -26,15 +25,16 @@ from tqdm import tqdm
 
 from conversion.files import to_module
 from experiments.benchmark import timing
-from experiments.benchmark.training import seeds_together, training_speed
-from experiments.study.records import environment, write_json
+from experiments.benchmark.training import training_speed
+from experiments.study.environment import environment
+from experiments.study.json_files import write_json
 from experiments.study.settings import BY_NAME, SETTINGS, STUDENT_12X, deployed_model
 from experiments.study.workers import run_jobs
 from kws_jax import checkpoint, cost
 from kws_jax.array_types import Params
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.model import fold_batch_norm, init_variables
+from kws_jax.model import init_variables
 from torch_ref.model import CRNN
 
 Runtime = Callable[[CrnnConfig, Params, CRNN, float], timing.Timed]
@@ -54,7 +54,7 @@ class Plan:
     """What is measured.
 
     Attributes:
-        models: Names and models for inference; the first is the base.
+        models: Names and deployed models for inference; the first is the base.
         trained: Names and models for training.
         seconds: Of audio in a scan.
         batch_size: Of training.
@@ -115,20 +115,16 @@ def chosen_models(names: tuple[str, ...]) -> list[tuple[str, CrnnConfig]]:
 
 def measure(plan: Plan) -> dict[str, Any]:
     """The whole benchmark, on one thread if its process has been told so."""
+    runtimes, trained = tqdm(RUNTIMES, "inference", unit="runtime"), tqdm(plan.trained, "training", unit="model")
     return {
         "environment": environment(),
-        "models": {name: asdict(replace(config, batch_norm=False)) for name, config in plan.models},
-        "inference": [
-            row
-            for runtime in tqdm(RUNTIMES, desc="inference", unit="runtime")
-            for row in inference_speed(runtime, plan)
-        ],
+        "models": {name: asdict(config) for name, config in plan.models},
+        "inference": [row for runtime in runtimes for row in inference_speed(runtime, plan)],
         "training": [
             row
-            for name, config in tqdm(plan.trained, desc="training", unit="model")
+            for name, config in trained
             for row in training_speed(name, config, plan.batch_size, plan.training_repeats)
         ],
-        "vmap": [seeds_together(name, config, plan.batch_size, plan.training_repeats) for name, config in plan.trained],
     }
 
 
@@ -136,7 +132,7 @@ def inference_speed(runtime: str, plan: Plan) -> list[dict[str, Any]]:
     """Rows of all models in one runtime."""
     timed = []
     for _, config in plan.models:
-        config, params = _deployed(config)
+        params = init_variables(jax.random.key(0), config)["params"]
         timed.append(RUNTIMES[runtime](config, params, to_module(config, {"params": params}), plan.seconds))
     seconds = timing.seconds_per_second(*timed, repeats=plan.repeats)
     return [
@@ -153,11 +149,6 @@ def inference_speed(runtime: str, plan: Plan) -> list[dict[str, Any]]:
         }
         for (name, config), time in zip(plan.models, seconds, strict=True)
     ]
-
-
-def _deployed(config: CrnnConfig) -> tuple[CrnnConfig, Params]:
-    config, variables = fold_batch_norm(config, init_variables(jax.random.key(0), config))
-    return config, variables["params"]
 
 
 if __name__ == "__main__":

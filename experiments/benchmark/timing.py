@@ -66,7 +66,6 @@ def jax_scan(params: Params, config: CrnnConfig, seconds: float) -> Timed:
     def scan(params: Params, samples: jax.Array) -> jax.Array:
         return jax.nn.softmax(streaming.scan(params, config, state, samples)[1])[..., 1]
 
-    params = jax.tree.map(jnp.asarray, params)
     return Timed(lambda: scan(params, samples).block_until_ready(), num_samples / SAMPLE_RATE)
 
 
@@ -85,7 +84,7 @@ def torch_clip(model: CRNN) -> Timed:
 def jax_clip(params: Params, config: CrnnConfig) -> Timed:
     """One second in one compiled call."""
     whole = jax.jit(lambda params, clip: jax.nn.softmax(predict({"params": params}, config, clip))[:, 1])
-    params, clip = jax.tree.map(jnp.asarray, params), jnp.asarray(some_audio(1)[None])
+    clip = jnp.asarray(some_audio(1)[None])
     return Timed(lambda: whole(params, clip).block_until_ready(), 1.0)
 
 
@@ -99,6 +98,5 @@ def torch_model(model: CRNN) -> Timed:
 def jax_model(params: Params, config: CrnnConfig) -> Timed:
     """The model alone, compiled, from the log-mel of one second on."""
     model = jax.jit(lambda params, frames: Crnn(config).apply({"params": params}, frames)[0])
-    params = jax.tree.map(jnp.asarray, params)
     frames = jnp.zeros((1, config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels))
     return Timed(lambda: model(params, frames).block_until_ready(), 1.0)

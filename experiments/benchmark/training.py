@@ -1,7 +1,6 @@
-"""How fast training is: PyTorch against JAX on the same model and batch, and seeds together against one by one."""
+"""How fast training is: PyTorch against JAX on the same model and batch."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -25,6 +24,7 @@ from torch_ref.train import SeminarRecipe
 
 Call = Callable[[], Any]
 NUM_CLASSES = 2
+EPOCH, BATCHES = "epoch from cached mel power, augmented", 4
 
 
 def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int) -> list[dict[str, Any]]:
@@ -33,50 +33,24 @@ def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int)
     The steps do the same in both frameworks: forward, cross-entropy, backward, gradient norm, Adam. The epoch is the
     project's own: one scan over batches that are gathered from cached mel power, augmented and masked.
     """
-    calls, batches = {}, {}
+    calls: dict[tuple[str, str], Call] = {}
     for source in ("log-mel", "samples"):
         calls["PyTorch", f"step from {source}"] = torch_step(config, batch_size, source)
         calls["JAX", f"step from {source}"] = jax_step(config, batch_size, source)
-    calls["JAX", "epoch from cached mel power, augmented"] = jax_epoch(config, batch_size, num_batches=4)
-    batches = {key: 4 if "epoch" in key[1] else 1 for key in calls}
+    calls["JAX", EPOCH] = jax_epoch(config, batch_size, BATCHES)
     seconds = dict(zip(calls, measure(*calls.values(), warmup=1, repeats=repeats), strict=True))
-    rows = []
-    for (framework, what), time in seconds.items():
-        torch_time = seconds.get(("PyTorch", what))
-        rows.append(
-            {
-                "model": name,
-                "framework": framework,
-                "what": what,
-                "batch_size": batch_size,
-                "clips_per_second": batch_size * batches[framework, what] / time,
-                "ratio_to_torch": torch_time / time if torch_time else None,
-            }
-        )
-    return rows
-
-
-def seeds_together(name: str, config: CrnnConfig, batch_size: int, repeats: int, num_seeds: int = 3) -> dict[str, Any]:
-    """Seconds of an epoch of several seeds under vmap, and of the same epochs in turn, as a row."""
-    epoch, training_set, states, batches = _epochs(config, batch_size, 4, num_seeds)
-    one, together = jax.jit(epoch), jax.jit(jax.vmap(epoch, (0, None, 0)))
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-
-    def in_turn() -> None:
-        for state, order in zip(states, batches, strict=True):
-            jax.block_until_ready(one(state, training_set, order))
-
-    seconds = measure(
-        in_turn, lambda: jax.block_until_ready(together(stacked, training_set, batches)), warmup=1, repeats=repeats
-    )
-    return {
-        "model": name,
-        "seeds": num_seeds,
-        "batch_size": batch_size,
-        "seconds_in_turn": seconds[0],
-        "seconds_together": seconds[1],
-        "speed_up": seconds[0] / seconds[1],
-    }
+    seconds["JAX", EPOCH] /= BATCHES
+    return [
+        {
+            "model": name,
+            "framework": framework,
+            "what": what,
+            "batch_size": batch_size,
+            "clips_per_second": batch_size / time,
+            "ratio_to_torch": None if what == EPOCH else seconds["PyTorch", what] / time,
+        }
+        for (framework, what), time in seconds.items()
+    ]
 
 
 def torch_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
@@ -132,35 +106,17 @@ def jax_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
 
 def jax_epoch(config: CrnnConfig, batch_size: int, num_batches: int) -> Call:
     """An epoch of our loop, one compiled call."""
-    epoch, training_set, states, batches = _epochs(config, batch_size, num_batches, 1)
-    compiled = jax.jit(epoch)
-    return lambda: jax.block_until_ready(compiled(states[0], training_set, batches[0]))
-
-
-def _epochs(
-    config: CrnnConfig, batch_size: int, num_batches: int, num_seeds: int
-) -> tuple[Callable[..., Any], TrainingSet, list[train.TrainState], jax.Array]:
-    """An epoch as a function of state, training_set and batches, and such for it to run on."""
-    recipe, num_clips = replace(Recipe(), batch_size=batch_size), batch_size * num_batches
-    adam, rng = optimizer(recipe, num_steps=num_batches), np.random.default_rng(0)
+    recipe, num_clips, rng = Recipe(batch_size=batch_size), batch_size * num_batches, np.random.default_rng(0)
     frames, mels = config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels
-    power = rng.exponential(1.0, (num_clips, frames, mels)).astype(np.float32)
-    training_set = TrainingSet(
-        jnp.asarray(power),
-        jnp.asarray(rng.integers(0, NUM_CLASSES, num_clips)),
-        jnp.asarray(power[:2].reshape(-1, mels)),
+    power = jnp.asarray(rng.exponential(1.0, (num_clips, frames, mels)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, NUM_CLASSES, num_clips))
+    training_set = TrainingSet(power, labels, power[:2].reshape(-1, mels))
+    key = jax.random.key(0)
+    state = train.start_state(init_variables(key, config), config, optimizer(recipe, num_batches), key)
+    batches = jnp.asarray(rng.integers(0, num_clips, (num_batches, batch_size)))
+    return lambda: jax.block_until_ready(
+        train.train_epoch(state, training_set, batches, None, config, recipe, None, num_batches)
     )
-    keys = [jax.random.key(seed) for seed in range(num_seeds)]
-    states = [train.start_state(init_variables(key, config), config, adam, key) for key in keys]
-    batches = jnp.asarray(rng.integers(0, num_clips, (num_seeds, num_batches, batch_size)))
-
-    def epoch(state: train.TrainState, training_set: TrainingSet, batches: jax.Array) -> Any:
-        def body(state: train.TrainState, indices: jax.Array) -> Any:
-            return train.train_step(state, training_set, indices, config, recipe, adam, None, num_batches)
-
-        return jax.lax.scan(body, state, batches)
-
-    return epoch, training_set, states, batches
 
 
 def _batch(batch_size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -201,10 +201,10 @@ def read_benchmark(results: Path) -> dict[str, Any]:
     """
     path = results / "benchmark.json"
     if not path.is_file():
-        return {"models": {}, "inference": [], "training": [], "vmap": []}
+        return {"models": {}, "inference": [], "training": []}
     try:
         measured: dict[str, Any] = json.loads(path.read_text())
-        if missing := {"environment", "models", "inference", "training", "vmap"} - measured.keys():
+        if missing := {"environment", "models", "inference", "training"} - measured.keys():
             raise KeyError(*missing)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error

@@ -5,8 +5,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from conversion.files import read_module
+from experiments.study.environment import environment
 from experiments.study.judging import count_cost, judge, margins_of
-from experiments.study.records import Record, environment, write_record, write_scores
+from experiments.study.records import UNFINISHED, Record, write_record, write_scores
 from experiments.study.settings import Setting
 from experiments.study.task import Task
 from experiments.study.training import make_model
@@ -48,5 +49,5 @@ def run_setting(setting: Setting, task: Task) -> Record:
         wall_seconds=time.perf_counter() - start,
     )
     write_record(folder, record)
-    remove(task.unfinished(setting.name))
+    remove(folder / UNFINISHED)
     return record

@@ -7,7 +7,7 @@ now: a new field's default has to mean what was done without it.
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,33 +55,35 @@ def is_made_so(folder: Path, expected: dict[str, Any]) -> bool:
         stored = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):
         return False
-    return stored.keys() == expected.keys() and all(_is_same(stored[name], value) for name, value in expected.items())
+    return _are_same(stored, expected)
 
 
 def is_current(recorded: dict[str, Any], setting: Setting) -> bool:
     """Whether a record's setting, with the model that it deployed, is still this one, but for the words about it."""
-    known = {field.name: field for field in fields(setting) if field.name not in WORDS}
-    values = {name: getattr(setting, name) for name in known} | {"model": deployed_model(setting)}
-    return recorded.keys() <= {*known, *WORDS} and all(
-        _is_same(recorded[name], values[name]) if name in recorded else _is_default(field, values)
-        for name, field in known.items()
-    )
+    values = {field.name: getattr(setting, field.name) for field in fields(setting)}
+    return _are_same(_defaults(Setting) | recorded, values | {"model": deployed_model(setting)}, WORDS)
+
+
+def _are_same(stored: dict[str, Any], values: dict[str, Any], ignored: tuple[str, ...] = ()) -> bool:
+    chosen = values.keys() - ignored
+    return stored.keys() - ignored == chosen and all(_is_same(stored[name], values[name]) for name in chosen)
 
 
 def _is_same(stored: Any, value: Any) -> bool:
-    if not is_dataclass(value) or isinstance(value, type) or not isinstance(stored, dict):
-        return bool(stored == json.loads(json.dumps(value, default=asdict)))
-    known = {field.name: field for field in fields(value)}
-    values = {name: getattr(value, name) for name in known}
-    return stored.keys() <= known.keys() and all(
-        _is_same(stored[name], values[name]) if name in stored else _is_default(field, values)
-        for name, field in known.items()
-    )
+    """Whether JSON is a value's; a dataclass's missing fields are at their defaults."""
+    if not is_dataclass(value) or not isinstance(stored, dict):
+        return bool(stored == _plain(value))
+    return _are_same(_defaults(value) | stored, {field.name: getattr(value, field.name) for field in fields(value)})
 
 
-def _is_default(field: "Field[Any]", values: dict[str, Any]) -> bool:
-    default = field.default if field.default_factory is MISSING else field.default_factory()
-    return bool(values[field.name] == default)
+def _defaults(kind: Any) -> dict[str, Any]:
+    """What a dataclass's fields are without being told, as JSON."""
+    found = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(kind)}
+    return {name: _plain(value) for name, value in found.items() if value is not MISSING}
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=asdict))
 
 
 def _digest(variables: dict[str, Any]) -> str:

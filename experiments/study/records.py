@@ -5,27 +5,23 @@ RESULTS/runs/NAME/record.json         the record, written last
                   log.jsonl           the training's log, where there was one
                   model.safetensors   the model as it was judged
                   provenance.json     all that decides its weights
+                  unfinished/         until there is a record: the state of the training, or why it failed
 """
 
 import json
-import os
-import platform
-import subprocess
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.study.json_files import read_json, write_json
 from kws_jax.errors import UserError
 from kws_jax.files import written
 
 RUNS, RECORD, SCORES, LOG, MODEL = "runs", "record.json", "scores.npz", "log.jsonl", "model.safetensors"
+UNFINISHED = "unfinished"
 BASE_NAME, TUNED_NAME = "base", "base_tuned"  # the homework's bar, and the strict one
-PACKAGES = ("jax", "flax", "optax", "torch", "torchaudio", "numpy", "thop")
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -160,12 +156,6 @@ def run_name(setting: str, keyword: str, voices: str | None, split: str, seed: i
     return f"{setting}-{keyword}{helped}-{split}-{seed}"
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Writes JSON in one piece."""
-    with written(path) as part:
-        part.write_text(json.dumps(values, indent=1) + "\n")
-
-
 def write_record(folder: Path, record: Record) -> None:
     """Writes the record of a run into its folder."""
     write_json(folder / RECORD, asdict(record))
@@ -177,21 +167,8 @@ def read_record(path: Path) -> Record:
     Raises:
         UserError: If the file is no record of this version.
     """
-    try:
-        values = json.loads(path.read_text())
-        for part, kind in (("training", Training), ("cost", Cost)):
-            values[part] = _read(kind, values[part])
-        for part in ("validation", "testing", "held_out"):
-            values[part] = _read(Quality, values[part])
-        return Record(**values)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is no record of this version ({error}): delete it and run again") from error
-
-
-def _read(kind: Callable[..., Any], values: dict[str, Any] | None) -> Any:
-    if values is None:
-        return None
-    return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    record: Record = read_json(path, Record)
+    return record
 
 
 def read_records(results: Path) -> list[Record]:
@@ -253,31 +230,9 @@ def read_scores(results: Path, run: Record) -> Scores:
 def read_log(results: Path, run: str) -> list[dict[str, Any]]:
     """The lines of a run's training log; none where there is none."""
     path = results / RUNS / run / LOG
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return read_lines(path) if path.is_file() else []
 
 
-def environment() -> dict[str, Any]:
-    """The parts of a record that describe where it ran: commit, versions, device."""
-    versions = {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
-    return {"commit": commit(ROOT), "versions": versions, "device": _device()}
-
-
-def commit(root: Path) -> str:
-    """Commit of a checkout's code, with "+" when a Python file in it has changed since, or is new."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "--", "*.py") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _device() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {os.cpu_count()} cores"
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log."""
+    return [json.loads(line) for line in path.read_text().splitlines()]

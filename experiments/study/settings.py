@@ -86,33 +86,27 @@ STUDENT_12X = CrnnConfig(
 ASSISTANT_2X = replace(STUDENT_12X, conv_channels=16, stride=(2, 4), gru_hidden=48, attention_width=16)
 STUDENT_27X = replace(STUDENT_12X, conv_channels=6, stride=(4, 5), gru_hidden=16)
 # The rest see all pooled mels at once.
-STUDENT_21X = CrnnConfig(
+STUDENT_21X = replace(
+    STUDENT_12X,
     frontend=FrontendConfig(f_min=80.0, f_max=6000.0),
     pool=(4, 4),
     conv_channels=22,
     kernel_size=(10, 5),
     stride=(1, 2),
-    batch_norm=True,
-    relu=True,
     gru_hidden=20,
-    gru_layers=1,
-    gru_dropout=0.0,
-    attention_width=8,
 )
 STUDENT_21X_ALL_MELS = replace(STUDENT_21X, frontend=BASE.frontend)  # hears what its teacher hears
 STUDENT_21X_HOP20 = replace(
     STUDENT_21X, frontend=replace(STUDENT_21X.frontend, window_length=512, hop_length=320), pool=(4, 2)
 )
-STUDENT_314X = CrnnConfig(
+STUDENT_314X = replace(
+    STUDENT_12X,
     frontend=FrontendConfig(window_length=256, hop_length=640, num_mels=8, f_min=150.0, f_max=5000.0),
+    pool=(1, 1),
     conv_channels=7,
     kernel_size=(8, 4),
     stride=(1, 4),
-    batch_norm=True,
-    relu=True,
     gru_hidden=5,
-    gru_layers=1,
-    gru_dropout=0.0,
     attention_width=4,
     max_window_length=6,
 )
@@ -220,20 +214,6 @@ SETTINGS: tuple[Setting, ...] = (
         teacher=BASE_NAME,
     ),
     Setting(
-        "student_12x_dark_fp16",
-        question="What does half precision cost the taught student?",
-        expectation="as good, at half the bytes",
-        weights_from="student_12x_dark",
-        number_format="fp16",
-    ),
-    Setting(
-        "student_12x_dark_qint8",
-        question="What do 8-bit GRU and linear weights cost the taught student?",
-        expectation="within 10 % of its float self; a small model has less redundancy to lose",
-        weights_from="student_12x_dark",
-        number_format="qint8",
-    ),
-    Setting(
         "student_12x_attention",
         question="Do the tuned base's dark knowledge and attention, together, make the student better?",
         expectation="yes: this teacher is better than its student",
@@ -337,17 +317,6 @@ SETTINGS: tuple[Setting, ...] = (
         expectation="yes, by its attention more than by its dark knowledge",
         model=STUDENT_21X_ALL_MELS,
         recipe=LONG_TAUGHT,
-        word_balance=WORD_BALANCE,
-        teacher="base_tuned",
-        headline=True,
-    ),
-    Setting(
-        "student_21x_attention_int8",
-        question="And with 8 bits a weight?",
-        expectation="as good as in floating point",
-        recipe=on_grid(LONG_TAUGHT, "int8", epochs=20),
-        weights_from="student_21x_attention",
-        number_format="int8",
         word_balance=WORD_BALANCE,
         teacher="base_tuned",
         headline=True,

@@ -1,12 +1,10 @@
 """Records of detectors on hours of continuous audio: RESULTS/streams/NAME.json, and RESULTS/streams_peer/NAME.json."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.study.records import write_json
-from kws_jax.errors import UserError
+from experiments.study.json_files import read_json, write_json
 
 STREAMS, PEERS = "streams", "streams_peer"
 Ends = tuple[float, float]
@@ -143,16 +141,8 @@ def read_streams(results: Path) -> list[StreamRecord]:
     Raises:
         UserError: If a file is no record of this version.
     """
-    found: dict[Any, StreamRecord] = {}
-    for path, values in _read(results / STREAMS):
-        try:
-            modes = {name: _quality(mode) for name, mode in values.pop("modes").items()}
-            values = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-            record = StreamRecord(heard=Heard(**values.pop("heard")), modes=modes, **values)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise _foreign(path, error) from error
-        found[record.setting, record.heard.keyword, record.seed] = record
-    return list(found.values())
+    records = [read_json(path, StreamRecord) for path in sorted((results / STREAMS).glob("*.json"))]
+    return list({(record.setting, record.heard.keyword, record.seed): record for record in records}.values())
 
 
 def read_peers(results: Path) -> list[PeerRecord]:
@@ -161,30 +151,4 @@ def read_peers(results: Path) -> list[PeerRecord]:
     Raises:
         UserError: If a file is no record of this version.
     """
-    records = []
-    for path, values in _read(results / PEERS):
-        try:
-            heard, quality = Heard(**values.pop("heard")), _quality(values.pop("quality"))
-            records.append(PeerRecord(heard=heard, quality=quality, **values))
-        except (TypeError, KeyError, AttributeError) as error:
-            raise _foreign(path, error) from error
-    return records
-
-
-def _quality(values: dict[str, Any]) -> StreamQuality:
-    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return StreamQuality(**fields)
-
-
-def _read(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    read = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            read.append((path, json.loads(path.read_text())))
-        except ValueError as error:
-            raise _foreign(path, error) from error
-    return read
-
-
-def _foreign(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is no record of this version ({error}): delete it and judge again")
+    return [read_json(path, PeerRecord) for path in sorted((results / PEERS).glob("*.json"))]

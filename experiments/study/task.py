@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiments.study.records import LOG, MODEL, RECORD, RUNS, run_name
+from experiments.study.records import MODEL, RUNS, run_name
 from kws_jax.checkpoint import Checkpoint, load
 from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
 from kws_jax.data.splits import Split, check_split, split_official, split_random
@@ -77,14 +77,11 @@ def find_source(
         return DataSource("synthetic", folder, keywords, folder / SPEECH_FOLDER, ())
     if not keywords:
         raise UserError("say which word to spot: --keywords WORD")
-    arguments: tuple[str, ...] = ("--data", data.as_posix())
-    if speech is not None:
-        arguments = (*arguments, "--speech", speech.as_posix())
-    if voices is None:
-        return DataSource(data.resolve().name, data, keywords, speech, arguments)
-    folder = out / "synthetic" / f"voices-{keywords[0]}"
-    spoken = generate_corpus(folder, keywords[0], clips_of_keyword=TAKES_OF_KEYWORD)
-    arguments = (*arguments, "--voices", voices)
+    given = {"--data": data.as_posix(), "--speech": speech and speech.as_posix(), "--voices": voices}
+    arguments = tuple(word for name, value in given.items() if value for word in (name, value))
+    spoken = out / "synthetic" / f"voices-{keywords[0]}" if voices else None
+    if spoken:
+        generate_corpus(spoken, keywords[0], clips_of_keyword=TAKES_OF_KEYWORD)
     return DataSource(data.resolve().name, data, keywords, speech, arguments, voices, spoken)
 
 
@@ -132,7 +129,7 @@ class Task:
         keyword: The word to spot.
         split: Who trains, who chooses, who judges.
         seed: Of training.
-        out: Results folder; see `experiments.study.records`.
+        out: Results folder.
         quick: Whether runs only show that everything works.
     """
 
@@ -149,29 +146,13 @@ class Task:
         """1 for the keyword's clips."""
         return self.corpus.labels(self.keyword)
 
-    def run_name(self, setting: str) -> str:
-        """Name of a setting's run on this task."""
-        return run_name(setting, self.keyword, self.source.voices, self.split.name, self.seed)
-
     def folder(self, setting: str) -> Path:
-        """Where all that a setting's run leaves behind lies."""
-        return self.out / RUNS / self.run_name(setting)
-
-    def record_path(self, setting: str) -> Path:
-        """Where a setting's record lies."""
-        return self.folder(setting) / RECORD
+        """Where all that a setting's run leaves behind lies; see `experiments.study.records`."""
+        return self.out / RUNS / run_name(setting, self.keyword, self.source.voices, self.split.name, self.seed)
 
     def model_path(self, setting: str) -> Path:
         """Where a setting's model lies, as it was judged."""
         return self.folder(setting) / MODEL
-
-    def log_path(self, setting: str) -> Path:
-        """Where a setting's training log lies."""
-        return self.folder(setting) / LOG
-
-    def unfinished(self, setting: str) -> Path:
-        """What a setting's run keeps until it has its record: the state of its training, or why it failed."""
-        return self.folder(setting) / "unfinished"
 
     def load_model(self, setting: str) -> Checkpoint:
         """A setting's trained model."""

@@ -14,7 +14,7 @@ from conversion.configs import to_task_config
 from conversion.files import to_module, write_module
 from experiments.study.judging import margins_of
 from experiments.study.provenance import is_made_so, provenance, to_json, write
-from experiments.study.records import Training
+from experiments.study.records import LOG, UNFINISHED, Training, read_lines
 from experiments.study.settings import NumberFormat, Setting
 from experiments.study.task import Task
 from kws_jax.checkpoint import About
@@ -57,14 +57,14 @@ def make_model(setting: Setting, task: Task) -> Training | None:
     Returns:
         How it was trained; None where the weights are another setting's.
     """
-    folder, log_path = task.folder(setting.name), task.log_path(setting.name)
+    folder = task.folder(setting.name)
     made = provenance(setting, task)
-    if not (is_made_so(folder, made) and (log_path.is_file() or setting.recipe is None)):
+    if not (is_made_so(folder, made) and (setting.recipe is None or (folder / LOG).is_file())):
         config, model = _trained(setting, task, to_json(made))
         about = About(task.keyword, setting.number_format, setting=setting.name, seed=task.seed)
         write_module(task.model_path(setting.name), model, config, about)
         write(folder, made)
-    return None if setting.recipe is None else _summary(made["framework"], log_path)
+    return None if setting.recipe is None else _summary(made["framework"], read_lines(folder / LOG))
 
 
 def in_format(config: CrnnConfig, variables: dict[str, Any], number_format: NumberFormat) -> CRNN:
@@ -83,7 +83,7 @@ def _trained(setting: Setting, task: Task, identity: str) -> tuple[CrnnConfig, C
 
 
 def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, identity: str) -> tuple[CrnnConfig, CRNN]:
-    config, training = setting.model, task.split.training
+    config, training, folder = setting.model, task.split.training, task.folder(setting.name)
     assert config is not None
 
     def epoch_batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -98,8 +98,8 @@ def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, identit
         epoch_batches,
         task.corpus.background,
         task.seed,
-        log_path=task.log_path(setting.name),
-        resume=torch_resume.Resume(task.unfinished(setting.name) / "training", identity),
+        log_path=folder / LOG,
+        resume=torch_resume.Resume(folder / UNFINISHED / "training", identity),
     )
     return config, FORMATS[setting.number_format].convert(model)
 
@@ -114,18 +114,18 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -
         config = setting.model
     training_set, draw = _material(setting, config.frontend, task)
     teacher = Teacher(*task.load_model(setting.teacher)[:2]) if setting.teacher else None
-    unfinished = task.unfinished(setting.name)
+    folder = task.folder(setting.name)
 
     def attempt(number: int) -> Attempt:
-        seed, log_path = task.seed + RESTART_SEEDS * number, unfinished / f"{number}.jsonl"
-        resume = jax_resume.Resume(unfinished / f"training_{number}", identity)
+        seed, log_path = task.seed + RESTART_SEEDS * number, folder / UNFINISHED / f"{number}.jsonl"
+        resume = jax_resume.Resume(folder / UNFINISHED / f"training_{number}", identity)
         trained = fold_batch_norm(*train(config, recipe, training_set, draw, seed, teacher, log_path, initial, resume))
         model = in_format(*trained, setting.number_format)
         return Attempt(trained[0], model, log_path, _choice_error(setting, task, model))
 
     attempts = [attempt(number) for number in range(setting.restarts)]
     best = min(range(setting.restarts), key=lambda number: attempts[number].error)
-    _write_log(task.log_path(setting.name), attempts, best)
+    _write_log(folder / LOG, attempts, best)
     return attempts[best].config, attempts[best].model
 
 
@@ -173,17 +173,13 @@ def _choice_error(setting: Setting, task: Task, model: CRNN) -> float:
 
 def _write_log(path: Path, attempts: list[Attempt], best: int) -> None:
     """The best attempt's log; where there was a choice, its last line says between what, and how long all took."""
-    logs = [_read_log(attempt.log_path) for attempt in attempts]
+    logs = [read_lines(attempt.log_path) for attempt in attempts]
     lines = logs[best]
     if len(attempts) > 1:
         errors, seconds = [attempt.error for attempt in attempts], [log[-1]["seconds"] for log in logs]
         lines[-1] |= {"restarts": errors, "restarts_seconds": seconds}
     with written(path) as part:
         part.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
@@ -220,8 +216,7 @@ def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]
     return np.concatenate([np.asarray(transform(jnp.asarray(recording)[None])[0]) for recording in recordings])
 
 
-def _summary(framework: str, log_path: Path) -> Training:
-    lines = _read_log(log_path)
+def _summary(framework: str, lines: list[dict[str, Any]]) -> Training:
     return Training(
         framework=framework,
         epochs=lines[-1]["epoch"] + 1,

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def run_jobs(
     needs: Mapping[J, tuple[J, ...]],
     num_workers: int,
     quiet: bool = False,
-    on_tick: Callable[[Mapping[J, float]], None] = lambda running: None,
+    on_tick: Callable[[Collection[J]], None] = lambda running: None,
 ) -> Generator[Outcome[J, R], None, None]:
     """Runs every job once those that it needs have run, and yields how each ended as soon as it has.
 
@@ -63,7 +63,7 @@ def run_jobs(
         needs: By job, in order of preference: the jobs that must have run before it, all of them keys too.
         num_workers: Processes at most.
         quiet: Whether the workers' progress bars go away.
-        on_tick: Called at least once a second with the running jobs and the seconds that each has taken.
+        on_tick: Called at least once a second with the running jobs.
 
     Raises:
         ValueError: If jobs need one another in a circle.
@@ -90,7 +90,7 @@ def run_jobs(
                     failed.add(job)
                 order.done(job)
                 yield Outcome(job, seconds=time.perf_counter() - start, **answer)
-            on_tick({job: time.perf_counter() - start for job, start in running.values()})
+            on_tick([job for job, _ in running.values()])
 
 
 @contextmanager
