@@ -43,8 +43,8 @@ FILES = sorted((ROOT / "checkpoints").glob("*/*.safetensors"))
 STREAMED = {
     "base": (offline, CROSS_FRAMEWORK),
     "student_12x_stream": (offline, CROSS_FRAMEWORK),
-    "student_12x_dark_fp16": (offline, FLOAT16_STREAM),
-    "student_12x_dark_qint8": (offline_by_steps, QINT8_STREAM),
+    "base_fp16": (offline, FLOAT16_STREAM),
+    "student_12x_attention_qint8": (offline_by_steps, QINT8_STREAM),
     "student_21x_hop20_int8": (offline, CROSS_FRAMEWORK),
     "student_314x_int5": (offline, CROSS_FRAMEWORK),
     "student_12x_attention_int4": (offline, CROSS_FRAMEWORK),
