@@ -1,7 +1,6 @@
 """Masks, importance and schedule against slices by hand, differences and closed forms; slim models against masked."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conversion.files import to_module
-from kws_jax import streaming
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
-from kws_jax.model import Crnn, fold_batch_norm, init_variables
+from kws_jax.model import Crnn, init_variables
 from kws_jax.training.losses import cross_entropy
 from kws_jax.training.pruning import Masks, PruningPlan, Sizes, advance, full_masks, importance, kept, slim
-from tests.helpers.models import STUDENT, TOY, noise
+from tests.helpers.models import STUDENT, TOY
 from tests.helpers.pruning_models import (
     NORMED,
     SOME,
@@ -180,26 +178,6 @@ def test_slim_is_the_masked_model(config: CrnnConfig):
     before = forward(config, {**variables, "params": masked(variables["params"], masks)}, log_mel)
     assert_close(forward(small, slimmed, log_mel), before, SAME_FRAMEWORK)
     assert np.abs(before[0] - forward(config, variables, log_mel)[0]).max() > 1e-3, "nothing mattered"
-
-
-def test_streams_of_both_are_equal():
-    config = NORMED
-    variables, masks = random_model(config), some_masks(config)
-    samples = jnp.asarray(noise(1, 2, 6 * config.block_size))
-    models = [(config, {**variables, "params": masked(variables["params"], masks)}), slim(config, variables, masks)]
-    logits, hidden = [], []
-    for deployed, folded in (fold_batch_norm(*model) for model in models):
-        step = jax.jit(partial(streaming.step, config=deployed))
-        state = streaming.init_state(deployed, 2)
-        for block in jnp.split(samples, 6, axis=1):
-            state, outputs = step(folded["params"], state=state, samples=block)
-        logits.append(outputs)
-        hidden.append(np.asarray(state.hidden))
-    assert np.isfinite(logits[0]).all()
-    assert_close(logits[1], logits[0], SAME_FRAMEWORK)
-    for layer, units in enumerate(np.asarray(masks.gru)):
-        np.testing.assert_allclose(hidden[1][:, layer], hidden[0][:, layer, units > 0], atol=SAME_FRAMEWORK)
-        assert not hidden[0][:, layer, units == 0].any()
 
 
 @given(st.data())

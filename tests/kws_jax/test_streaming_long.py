@@ -73,11 +73,9 @@ def test_an_hour(side: str):
         pytest.skip("needs /proc to read resident memory")
     stream, times, probabilities, memory = stream_of(side, "student"), [], [], []
     for minute in range(MINUTES):
-        samples = speech_like(minute)
-        for chunk in np.split(samples, range(CHUNK, MINUTE, CHUNK)):
-            new_times, new_probabilities = stream.push(chunk)
-            times.append(new_times)
-            probabilities.append(new_probabilities)
+        pieces = [stream.push(chunk) for chunk in np.split(speech_like(minute), range(CHUNK, MINUTE, CHUNK))]
+        times.append(np.concatenate([piece[0] for piece in pieces]))
+        probabilities.append(np.concatenate([piece[1] for piece in pieces]))
         kept = sum(array.nbytes for array in times + probabilities)
         memory.append((resident_bytes() - kept, state_bytes(stream), len(jax.live_arrays())))
     resident, state, arrays = np.subtract(memory[-1], memory[WARM])
