@@ -90,6 +90,11 @@ def test_counts_are_those_of_one_threshold_after_another(streams: tuple, smoothi
     assert det.thresholds.tolist() == thresholds
 
 
+def test_equal_streams_add_up_to_whole_hours():
+    counts = count_errors(lambda threshold: [np.array([1.0])] * 18, [NO_KEYWORDS] * 18, 3.0, [0.5])
+    assert counts.det().false_alarms_per_hour.tolist() == [6.0]
+
+
 def test_the_miss_rate_is_read_off_and_never_made_up():
     det = StreamDet(np.array([0.0, 0.5, 0.7, 0.8, 0.9]), np.array([1, 0.1, 0.2, 0.2, 0.4]), np.array([1.0, 9, 4, 4, 2]))
     assert [miss_rate_at(det, limit) for limit in (0.5, 1.0, 2.0, 3.9, 4.0, 9.0)] == [1, 1, 0.4, 0.4, 0.2, 0.1]
