@@ -12,7 +12,7 @@ import pytest
 from experiments.study.workers import Outcome, run_jobs
 from kws_jax.errors import UserError
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def work(job: str) -> tuple[str, int, str | None]:
@@ -74,7 +74,7 @@ def test_a_failure_takes_along_what_needs_it_and_nothing_else():
 
 
 def test_circles_are_named():
-    with pytest.raises(ValueError, match="circle: a, b"):
+    with pytest.raises(ValueError, match="cycle"):
         outcomes({"a": ("b",), "b": ("a",), "c": ()})
 
 
@@ -95,17 +95,25 @@ def _eventually(condition: object) -> bool:
     return False
 
 
+def started(call: str) -> subprocess.Popen:
+    """A process that makes a call, in which the functions of this file are known."""
+    names = "from experiments.study.workers import run_jobs; from tests.experiments.test_workers import sleep, work"
+    script = f"{names}\nif __name__ == '__main__':\n    {call}\n"
+    return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_good_run_ends_without_a_word():
+    run = started("assert not any(ended.error for ended in run_jobs(work, {'a': (), 'b': ('a',), 'c': ()}, 2))")
+    assert run.communicate(timeout=60)[1] == ""
+    assert run.returncode == 0
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
 def test_no_worker_outlives_the_run(name: str, tmp_path: Path):
     paths = [tmp_path / "one", tmp_path / "two"]
-    script = (
-        f"import sys; sys.path[:0] = {[str(TESTS), str(TESTS.parent)]!r}\n"
-        "from experiments.study.workers import run_jobs\n"
-        "from test_workers import sleep\n"
-        f"list(run_jobs(sleep, {{path: () for path in {[str(path) for path in paths]!r}}}, 2))\n"
-    )
-    run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    call = f"list(run_jobs(sleep, {{path: () for path in {[str(path) for path in paths]!r}}}, 2))"
+    run = started(call)
     assert _eventually(lambda: all(path.exists() and path.read_text() for path in paths))
     workers = [int(path.read_text()) for path in paths]
     run.send_signal(getattr(signal, name))
