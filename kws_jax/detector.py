@@ -206,10 +206,7 @@ def spaced(positions: Real[np.ndarray, " positions"], distance: int | float) -> 
 
 
 def _mean(columns: Any) -> Any:
-    """Mean over the first axis, in one order of operations for NumPy and JAX.
-
-    Times the inverse, since XLA turns a division by a constant into that, and it rounds differently.
-    """
+    """Mean over the first axis, rounded alike in NumPy and JAX: XLA divides by a constant by its inverse."""
     return functools.reduce(operator.add, columns) * np.float32(1 / len(columns))
 
 
@@ -247,10 +244,7 @@ class Detector:
 
     def _triggers(self, probability: np.float32) -> bool:
         self._recent = np.append(self._recent[1:], probability)
-        is_above = bool(_mean(self._recent) >= self.config.level)
-        self._wait = max(self._wait - 1, 0)
-        is_detection = is_above and not self._was_above and not self._wait
-        self._was_above = is_above
-        if is_detection:
-            self._wait = self.config.refractory_steps
+        was_above, self._was_above = self._was_above, bool(_mean(self._recent) >= self.config.level)
+        is_detection = self._was_above and not was_above and self._wait <= 1
+        self._wait = self.config.refractory_steps if is_detection else max(self._wait - 1, 0)
         return is_detection

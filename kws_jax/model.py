@@ -1,7 +1,8 @@
 """The CRNN with attention as a Flax module: log-mel to logits."""
 
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -105,10 +106,12 @@ def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch laye
     return jnp.zeros((batch_size, config.gru_layers, config.gru_hidden))
 
 
+@partial(jax.jit, static_argnames="config")
 def init_variables(key: Key, config: CrnnConfig) -> dict[str, Params]:
     """Fresh variables: "params", and "batch_stats" where the model has batch normalisation."""
     shortest = jnp.zeros((1, config.kernel_frames, config.frontend.num_mels))
-    return jax.jit(Crnn(config).init)(key, shortest)
+    variables: Any = Crnn(config).init(key, shortest)
+    return variables
 
 
 def predict(variables: dict[str, Params], config: CrnnConfig, waveform: Waveform) -> Logits:

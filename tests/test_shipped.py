@@ -1,107 +1,140 @@
-"""The shipped checkpoints on real clips: both sides agree, every format streams as it runs offline, scores hold."""
+"""The shipped checkpoints, on real clips or on synthetic speech: both sides agree, streams are offline, scores hold."""
 
-from functools import partial
+import os
+import re
+from functools import cache, partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments.settings import BY_NAME
+import soundfile
 from scipy.special import softmax
-from test_streaming_classes import offline, offline_by_steps
 
-from conversion.files import to_module
+from conversion.configs import to_task_config
+from conversion.files import read_module, to_module
 from conversion.parity import compare
 from experiments.run import resolved
-from experiments.study.judging import in_format, margins_of
-from experiments.study.provenance import is_of
+from experiments.study.judging import margins_of
+from experiments.study.provenance import is_current
 from experiments.study.records import read_record, read_records
+from experiments.study.settings import BY_NAME, SETTINGS, deployed_model
 from experiments.study.task import find_source, make_task
 from kws_jax import checkpoint, streaming
+from kws_jax.config import BASE, CrnnConfig
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.splits import split_official
+from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.evaluation.metrics import auroc_error
 from kws_jax.frontend import log_mel
 from kws_jax.model import Crnn
+from kws_jax.state_dict import from_variables
+from tests.helpers.streams import heard, offline, offline_by_steps
+from tests.helpers.torch_models import numbers_of
 from tests.tolerances import CROSS_FRAMEWORK, FLOAT16_STREAM, QINT8_STREAM, SCORES
-from torch_ref.frontend import MelPower
+from torch_ref.accounting import thop_macs
+from torch_ref.model import CRNN
 from torch_ref.streaming import StreamingKws
 
 ROOT = Path(__file__).parents[1]
-TRAINED = ("fair_base", "pooled_attention", "pooled_stream", "twenty_light", "frontier")
-REFERENCES = {
-    "fp32": (offline, CROSS_FRAMEWORK),
-    "fp16": (offline, FLOAT16_STREAM),
-    "qint8": (offline_by_steps, QINT8_STREAM),
-    "int8": (offline, CROSS_FRAMEWORK),
-    "int5": (offline, CROSS_FRAMEWORK),
-    "int4": (offline, CROSS_FRAMEWORK),
+FILES = sorted((ROOT / "checkpoints").glob("*/*.safetensors"))
+STREAMED = {
+    "base": (offline, CROSS_FRAMEWORK),
+    "student_12x_stream": (offline, CROSS_FRAMEWORK),
+    "student_12x_dark_fp16": (offline, FLOAT16_STREAM),
+    "student_12x_dark_qint8": (offline_by_steps, QINT8_STREAM),
+    "student_21x_hop20_int8": (offline, CROSS_FRAMEWORK),
+    "student_314x_int5": (offline, CROSS_FRAMEWORK),
+    "student_12x_attention_int4": (offline, CROSS_FRAMEWORK),
 }
 
 
-def shipped(name: str) -> tuple:
-    return checkpoint.restore(ROOT / "checkpoints" / f"{name}-happy" / "flax")
+def shipped(setting: str) -> Path:
+    return ROOT / "checkpoints" / "happy" / f"{setting}.safetensors"
 
 
 @pytest.fixture(scope="module")
-def clips(real_data: Path) -> np.ndarray:
-    """Every fortieth clip of the testing speakers, (clips, samples)."""
-    corpus = load_corpus(real_data)
-    return to_float(corpus.waveforms[split_official(corpus).testing[::40]])
+def track(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> np.ndarray:
+    """Twenty seconds and a bit: clips of testing speakers end to end, or what synthetic voices say."""
+    if "KWS_DATA" not in os.environ:
+        pytest.importorskip("espeakng_loader", reason="needs real clips in KWS_DATA, or espeakng-loader")
+        folder = generate_demo_tracks(tmp_path_factory.mktemp("speech") / "demo", "happy")
+        pieces = [soundfile.read(folder / f"{name}.wav", dtype="float32")[0] for name in ("keyword", "before", "after")]
+        return np.concatenate(pieces)[: 20 * 16_000 + 77]
+    corpus = load_corpus(request.getfixturevalue("real_data"))
+    return to_float(corpus.waveforms[split_official(corpus).testing[::40]])[:21].ravel()[: 20 * 16_000 + 77]
 
 
-@pytest.fixture(scope="module")
-def track(clips: np.ndarray) -> np.ndarray:
-    """Twenty clips end to end, and a bit of another."""
-    return clips[:21].ravel()[: 20 * 16_000 + 77]
+def test_every_setting_is_shipped():
+    assert {path.stem for path in FILES} == {setting.name for setting in SETTINGS}
 
 
-def test_records_are_of_the_settings_as_they_stand():
-    for record in read_records(ROOT / "results" / "records"):
-        setting = resolved(BY_NAME[record.setting["name"]], synthetic=record.corpus == "synthetic", quick=False)
-        assert is_of(record.setting, setting), record.name
+@pytest.mark.parametrize("keyword", ["happy", "bed", "right"])
+def test_both_sides_read_what_was_judged(keyword: str):
+    """Bit for bit the numbers that the PyTorch module of the same file computes with, and what a detector asks for."""
+    for path in [path for path in FILES if path.parent.name == keyword]:
+        config, variables, about = checkpoint.load(path)
+        setting = BY_NAME[path.stem]
+        assert (about.keyword, about.setting, about.number_format) == (keyword, path.stem, setting.number_format)
+        assert about.threshold is not None, path
+        assert about.smoothing is not None, path
+        assert config == deployed_model(setting)
+        numbers = numbers_of(read_module(path)[1])
+        for key, array in from_variables(variables, config).items():
+            assert array.tobytes() == numbers[key].tobytes(), (path, key)
 
 
-@pytest.mark.parametrize("name", ["base", "pooled_stream"])
-def test_both_sides_agree(name: str, clips: np.ndarray):
-    config, variables = shipped(name)
-    found = compare(to_module(config, variables), variables, config, clips)
+@pytest.mark.parametrize("setting", ["base", "student_21x_hop20_int8"])
+def test_both_sides_agree(setting: str, track: np.ndarray):
+    config, variables = checkpoint.restore(shipped(setting))
+    found = compare(to_module(config, variables), variables, config, track[: 20 * 16_000].reshape(20, 16_000))
     assert max(found.logits, found.attention, found.mel_power) < CROSS_FRAMEWORK, found
 
 
-@pytest.mark.parametrize("number_format", REFERENCES)
-@pytest.mark.parametrize("name", TRAINED)
-def test_every_format_streams_as_it_runs_offline(name: str, number_format: str, track: np.ndarray):
-    reference, tolerance = REFERENCES[number_format]
-    config, variables = shipped(name)
-    model = in_format(to_module(config, variables), number_format)
-    stream = StreamingKws(model, config.max_window_length)
-    pieces = [stream.push(chunk)[1] for chunk in np.array_split(track, 9)]
-    streamed = np.concatenate([*pieces, stream.flush()[1]])
-    expected = reference(model, MelPower(model.config), config.max_window_length, track)
-    np.testing.assert_allclose(streamed, expected, rtol=0, atol=tolerance)
+@pytest.mark.parametrize("setting", STREAMED)
+def test_every_format_streams_as_it_runs_offline(setting: str, track: np.ndarray):
+    reference, tolerance = STREAMED[setting]
+    config, model = read_module(shipped(setting))
+    _, streamed = heard(StreamingKws(model), np.array_split(track, 9))
+    assert len(streamed) == config.num_steps(config.frontend.num_frames(len(track)))
+    np.testing.assert_allclose(streamed, reference(model, track), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_jax_stream_is_offline(name: str, track: np.ndarray):
-    config, variables = shipped(name)
-    stream = streaming.StreamingKws(variables["params"], config)
-    streamed = np.concatenate([stream.push(track)[1], stream.flush()[1]])
+@pytest.mark.parametrize("setting", ["student_12x_stream", "student_314x_int5"])
+def test_the_jax_stream_is_offline(setting: str, track: np.ndarray):
+    config, variables = checkpoint.restore(shipped(setting))
+    _, streamed = heard(streaming.StreamingKws(variables["params"], config), [track])
     every_step = jax.jit(partial(Crnn(config).apply, method="every_step"))
     logits = every_step(variables, log_mel(config.frontend, jnp.asarray(track)[None]))
-    expected = softmax(logits[0], axis=1)[:, 1]
-    np.testing.assert_allclose(streamed, expected, rtol=0, atol=CROSS_FRAMEWORK)
+    np.testing.assert_allclose(streamed, softmax(logits[0], axis=1)[:, 1], rtol=0, atol=CROSS_FRAMEWORK)
+
+
+@cache
+def macs(config: CrnnConfig) -> int:
+    return thop_macs(CRNN(to_task_config(config)))
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if re.search(r"_\d+x", setting.name)])
+def test_a_name_says_how_many_times_less_work_it_is(name: str):
+    (ratio,) = re.findall(r"_(\d+)x", name)
+    assert round(macs(BASE) / macs(deployed_model(BY_NAME[name]))) == int(ratio)
+
+
+def test_records_are_of_the_settings_as_they_stand():
+    for record in read_records(ROOT / "results"):
+        setting = BY_NAME[record.setting["name"]]
+        assert is_current(record.setting, resolved(setting, record.data["training"]["clips"], quick=False)), record.name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["base", "pooled_stream"])
-def test_scores_are_those_recorded(name: str, real_data: Path, tmp_path: Path):
-    record = read_record(ROOT / "results" / "records" / f"{name}-happy-official-0.json")
+@pytest.mark.parametrize("setting", ["base", "student_12x_stream", "student_314x_int5"])
+def test_scores_are_those_recorded(setting: str, real_data: Path, tmp_path: Path):
+    record = read_record(ROOT / "results" / "runs" / f"{setting}-happy-official-0" / "record.json")
     source = find_source(real_data, ("happy",), None, tmp_path)
     task = make_task(source, load_corpus(source.folder), "happy", "official", 0, tmp_path)
     if task.corpus.fingerprint != record.data["fingerprint"]:
         pytest.skip("other clips than those of the record")
-    margins = margins_of(to_module(*shipped(name)), task, task.split.held_out)
+    margins = margins_of(read_module(shipped(setting))[1], task, task.split.held_out)
     assert abs(auroc_error(margins, task.labels[task.split.held_out]) - record.held_out.auroc_error) < SCORES

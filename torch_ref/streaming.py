@@ -233,17 +233,7 @@ class StreamingKws:
 
 
 def _checked(samples: np.ndarray, sample_rate: int, expected_rate: int) -> np.ndarray:
-    """One channel of finite samples as float32; digital silence, no samples and samples beyond [-1, 1] are fine.
-
-    Args:
-        samples: Amplitudes in [-1, 1] of any float type; beyond +-`LOUDEST` they are clipped.
-        sample_rate: Of the samples, in Hz.
-        expected_rate: Of the model, in Hz.
-
-    Raises:
-        TypeError: If the samples are no floats.
-        ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
-    """
+    """One channel of finite samples as float32, or a TypeError or ValueError; silence and beyond [-1, 1] is fine."""
     samples = np.asarray(samples)
     if sample_rate != expected_rate:
         raise ValueError(f"samples at {sample_rate} Hz, but the model hears {expected_rate} Hz: resample them first")

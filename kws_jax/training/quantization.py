@@ -18,22 +18,19 @@ The last three are weight-only. Batch normalisation must be folded first (`model
 is the folded convolution, and only its weights can be trained for their grid.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kws_jax.array_types import Params
+from kws_jax.number_formats import GATES, MATRIX_BITS, VECTOR_BITS
 
-__all__ = ["Grid", "Scheme", "fake_quantize", "fake_quantize_params", "grid_of", "quantize_params", "quantize_weights"]
+__all__ = ["Grid", "Scheme", "fake_quantize", "fake_quantize_params", "grid_of", "quantize_weights"]
 
 Scheme = Literal["qint8", "int8", "int5", "int4"]
-MATRIX_BITS = {"int8": 8, "int5": 5, "int4": 4}
-VECTOR_BITS = {"int8": 8, "int5": 6, "int4": 8}
-GATES = 3
 
 
 @dataclass(frozen=True)
@@ -115,20 +112,11 @@ def fake_quantize_params(params: Params, scheme: Scheme) -> Params:
     Raises:
         ValueError: If batch normalisation has not been folded.
     """
-    return _map_grids(fake_quantize, params, scheme)
-
-
-def quantize_params(params: Params, scheme: Scheme) -> Params:
-    """Like `fake_quantize_params`, but each quantized array is the pair (integers, scales) of `quantize_weights`."""
-    return _map_grids(quantize_weights, params, scheme)
-
-
-def _map_grids(quantize: Callable[[Array, Grid], Any], params: Params, scheme: Scheme) -> Params:
     if "batch_norm" in params:
         raise ValueError("fold batch normalisation first: only the folded convolution is ever quantized")
 
-    def quantized(path: tuple[jax.tree_util.DictKey, ...], array: Array) -> Any:
+    def quantized(path: tuple[jax.tree_util.DictKey, ...], array: Array) -> Array:
         grid = grid_of(tuple(entry.key for entry in path), array.shape, scheme)
-        return quantize(array, grid) if grid else array
+        return fake_quantize(array, grid) if grid else array
 
     return jax.tree_util.tree_map_with_path(quantized, params)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import hypothesis.strategies as st
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 import torch
@@ -81,14 +81,6 @@ def test_ten_thousand_chunkings_are_offline(side: str, examples: int, name: str)
     check_chunkings(side, name, examples, derandomize=False)
 
 
-@each_side
-def test_one_sample_at_a_time(side: str):
-    config, samples = EVERY_CONFIG["toy"], waveform(EVERY_CONFIG["toy"])[: 4 * EVERY_CONFIG["toy"].block_size + 77]
-    _, probabilities = heard(stream_of(side, "toy"), list(samples[:, None]))
-    assert len(probabilities) == config.num_steps(config.frontend.num_frames(len(samples)))
-    np.testing.assert_allclose(probabilities, expected_probabilities("toy", len(samples)), rtol=0, atol=CROSS_FRAMEWORK)
-
-
 @pytest.mark.parametrize("name", ["base", "student"])
 def test_both_classes_agree_over_half_a_minute(name: str):
     length = 30 * 16_000 + 77
@@ -101,7 +93,7 @@ def test_both_classes_agree_over_half_a_minute(name: str):
     assert np.std(whole_track) > 100 * CROSS_FRAMEWORK, "a constant would agree too"
 
 
-@pytest.mark.parametrize("window", [2, 6, 14])
+@pytest.mark.parametrize("window", [6, 14])
 def test_both_classes_look_back_as_far_as_the_model_does(window: int, tmp_path: Path):
     config, samples = replace(TOY, max_window_length=window), noise(3, 1, 30 * TOY.block_size)[0]
     variables, _ = both_sides("toy")
@@ -117,7 +109,8 @@ def test_both_classes_look_back_as_far_as_the_model_does(window: int, tmp_path: 
 @each_side
 def test_a_clip_that_fits_the_window_ends_on_the_plain_model(side: str):
     samples = noise(2, 1, 16_000)
-    plain = softmax(predict(both_sides("base")[0], EVERY_CONFIG["base"], jnp.asarray(samples)), axis=1)[0, 1]
+    logits = jax.jit(predict, static_argnums=1)(both_sides("base")[0], EVERY_CONFIG["base"], samples)
+    plain = softmax(logits, axis=1)[0, 1]
     assert abs(heard(stream_of(side, "base"), [samples[0]])[1][-1] - plain) < CROSS_FRAMEWORK
 
 

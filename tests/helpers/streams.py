@@ -69,6 +69,7 @@ def offline(model: CRNN, samples: np.ndarray) -> np.ndarray:
     return trailing_probabilities(model, outputs, model.attention.energy(outputs))
 
 
+@single_thread()
 @torch.inference_mode()
 def offline_by_steps(model: CRNN, samples: np.ndarray) -> np.ndarray:
     """The same over the whole log-mel, but each layer called once a step, so that int8 ranges are a step's own."""

@@ -65,11 +65,6 @@ def test_noise_has_the_ratio_it_was_drawn_with():
     assert_uniform(starts, 0, NOISE_FRAMES - FRAMES)
 
 
-def test_noise_of_zero_decibels_is_as_loud_as_the_clip():
-    added = np.asarray(add_noise(KEY, POWER, NOISE, 1.0, (0.0, 0.0))) - POWER
-    np.testing.assert_allclose(added.mean((1, 2)) / POWER.mean((1, 2)), 1, atol=10 * SAME_FRAMEWORK)
-
-
 def test_silence_and_noise_in_every_combination_stay_finite():
     silence = np.zeros_like(POWER)
     np.testing.assert_array_equal(add_noise(KEY, silence, NOISE, 1.0, (5.0, 5.0)), silence)
@@ -105,10 +100,6 @@ def test_mask_fills_one_band_with_the_clips_mean(axis: int, max_width: int):
 
 
 RANDOM = {
-    "shift": partial(shift, max_shift=5),
-    "gain": partial(gain, decibels=(-12.0, 6.0)),
-    "noise": partial(add_noise, noise=NOISE, rate=1.0, decibels=(5.0, 30.0)),
-    "mask": partial(mask, max_width=6, axis=2),
     "power": jax.jit(partial(augment.augment_power, noise=jnp.asarray(NOISE), ranges=Augmentation())),
     "log-mel": jax.jit(partial(augment.mask_log_mel, ranges=Augmentation(max_masked_mels=4, max_masked_frames=9))),
 }
@@ -129,5 +120,7 @@ def test_draws_follow_the_key_and_nothing_else(change: partial):
 
 def test_ranges_of_zero_change_nothing():
     log_mel = np.log(POWER)
-    np.testing.assert_array_equal(augment.augment_power(KEY, jnp.asarray(POWER), jnp.asarray(NOISE), NOTHING), POWER)
-    np.testing.assert_array_equal(augment.mask_log_mel(KEY, jnp.asarray(log_mel), NOTHING), log_mel)
+    power = jax.jit(augment.augment_power, static_argnums=3)(KEY, POWER, NOISE, NOTHING)
+    np.testing.assert_array_equal(power, POWER)
+    masked = jax.jit(augment.mask_log_mel, static_argnums=2)(KEY, log_mel, NOTHING)
+    np.testing.assert_array_equal(masked, log_mel)

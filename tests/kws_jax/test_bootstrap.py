@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy.special import ndtr
 
 from kws_jax.evaluation.bootstrap import PairedScores, speaker_bootstrap
 from kws_jax.evaluation.metrics import auroc_error
@@ -17,7 +16,8 @@ def make_group(seed: int, student_noise: float = 1.0, num_clips: int = 300, num_
 
 
 def test_bootstrap_equals_resampling_clips_speaker_by_speaker() -> None:
-    groups = [make_group(0), make_group(1, num_speakers=70)]
+    tied = make_group(0)
+    groups = [tied._replace(student_scores=np.round(tied.student_scores)), make_group(1, num_speakers=70)]
     speakers = np.unique(np.concatenate([group.speakers for group in groups]))
     counts = np.random.default_rng(5).multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), size=100)
     students, bases, mean_ratios = [], [], []
@@ -52,13 +52,6 @@ def test_bootstrap_estimates_are_the_plain_errors() -> None:
     assert pooled.mean_ratio == pooled.ratio, "one kind by default"
 
 
-def test_bootstrap_counts_ties_as_half() -> None:
-    group = make_group(0)
-    rounded = group._replace(student_scores=np.round(group.student_scores))
-    result = speaker_bootstrap([rounded], num_resamples=50)
-    assert result.student.estimate == pytest.approx(auroc_error(rounded.student_scores, group.labels), rel=CLOSED_FORM)
-
-
 def test_bootstrap_repeats_with_its_seed() -> None:
     groups = [make_group(0)]
     first = speaker_bootstrap(groups, num_resamples=50, seed=3)
@@ -74,19 +67,6 @@ def test_bootstrap_is_paired_and_sees_speakers() -> None:
     alone = twin._replace(speakers=np.arange(300).astype(str))
     by_clip = speaker_bootstrap([alone], num_resamples=200)
     assert result.student.high - result.student.low > by_clip.student.high - by_clip.student.low
-
-
-def test_bootstrap_interval_covers_the_truth() -> None:
-    truth = ndtr(-2 / np.sqrt(2))
-    covered = 0
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        labels = np.arange(200) % 2
-        scores = 2 * labels + rng.normal(size=200)
-        group = PairedScores(scores, scores, labels, np.arange(200) // 2)
-        student = speaker_bootstrap([group], num_resamples=200, seed=seed).student
-        covered += student.low <= truth <= student.high
-    assert covered >= 87  # 95 expected; the binomial's chance of fewer than 87 is under 0.1 %
 
 
 def test_bootstrap_against_a_perfect_base() -> None:

@@ -116,25 +116,6 @@ def test_an_edge_in_the_refractory_time_is_lost():
         assert triggers([0.9, *[0.1] * (gap - 1), 0.9], config) == expected, "0.8 s are 10 steps"
 
 
-def test_smoothing_asks_for_as_many_steps_of_evidence():
-    config = DetectorConfig(threshold=0.8, smoothing=4, refractory=0.0)
-    assert triggers([1.0, 1.0, 1.0, 0.1, 0.1], config) == []
-    assert triggers([1.0, 1.0, 1.0, 0.2], config) == [3]
-    assert triggers([np.nan, 1.0, 1.0, 1.0, np.nan], config) == []
-
-
-def test_no_evidence_never_triggers():
-    for threshold in (0.0, 1.0):
-        assert triggers([np.nan, 0.0, np.nan], DetectorConfig(threshold=threshold)) == []
-
-
-@settings(max_examples=60, deadline=None)
-@given(probabilities=SEQUENCES)
-def test_triggers_keep_their_distance(probabilities: np.ndarray):
-    config = DetectorConfig(threshold=0.5, refractory=0.4)
-    assert all(np.diff(triggers(probabilities.tolist(), config)) >= config.refractory_steps)
-
-
 def test_spaced_keeps_the_first_of_a_burst():
     times = np.array([0.0, 0.5, 1.0, 1.2, 2.5, 2.5])
     assert spaced(times, 1.0).tolist() == [0, 2, 4]

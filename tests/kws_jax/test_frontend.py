@@ -16,7 +16,7 @@ from torch_ref.frontend import MelPower, log_mel
 CONFIG = FrontendConfig()
 
 
-@pytest.mark.parametrize("num_samples", [201, 16_000, 16_159, 20_001])
+@pytest.mark.parametrize("num_samples", [201, 16_159])
 @pytest.mark.parametrize(("config", "task"), [(CONFIG, TaskConfig()), (LIGHT.frontend, to_task_config(LIGHT))])
 def test_log_mel_is_torchaudios(config: FrontendConfig, task: TaskConfig, num_samples: int):
     waveform = noise(1, 2, num_samples)

@@ -1,11 +1,10 @@
-"""The model against PyTorch, which `tests/torch_ref` holds against loops: outputs, gradients, 50 training steps."""
+"""The model against PyTorch, which `tests/torch_ref` holds against loops: outputs, gradients."""
 
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 from flax import linen as nn
@@ -18,12 +17,11 @@ from kws_jax.layers import Convolution
 from kws_jax.model import Crnn, fold_batch_norm, init_variables
 from kws_jax.training.losses import cross_entropy
 from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY, noise, random_variables
-from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK, TRAINING
+from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK
 from torch_ref.model import CRNN
-from torch_ref.threads import single_thread
 
 
-@pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1)), ((12, 2), (5, 2))])
+@pytest.mark.parametrize(("kernel_size", "stride"), [((4, 3), (2, 3)), ((3, 7), (1, 1))])
 def test_the_convolution_is_flax_own_with_its_parameters(kernel_size: tuple[int, int], stride: tuple[int, int]):
     maps = jax.random.normal(jax.random.key(0), (2, 12, 7))
     ours, flax = Convolution(5, kernel_size, stride), nn.Conv(5, kernel_size, stride, padding="VALID")
@@ -41,10 +39,9 @@ def test_both_sides_agree(config: CrnnConfig):
     assert report.agrees, report
 
 
-@pytest.mark.parametrize("config", [BASE, replace(STUDENT, gru_layers=2)], ids=["base", "student"])
-def test_gradients_agree(config: CrnnConfig):
+def test_gradients_agree():
     torch.manual_seed(0)
-    config = replace(config, gru_dropout=0.0)
+    config = replace(STUDENT, gru_layers=2)
     model = CRNN(to_task_config(config)).train()
     variables = from_module(model, config)
     log_mel = np.random.default_rng(2).normal(-5, 3, (8, 101, 40)).astype(np.float32)
@@ -67,44 +64,6 @@ def test_gradients_agree(config: CrnnConfig):
         assert tensor.grad.abs().max() > 0 or name == "attention.energy.2.bias", name
     theirs = from_module(model, config)["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=GRADIENT), ours, theirs)
-
-
-@single_thread()
-def test_fifty_steps_of_training_agree():
-    torch.manual_seed(0)
-    config = replace(BASE, gru_dropout=0.0)
-    model = CRNN(to_task_config(config)).train()
-    params = from_module(model, config)["params"]
-    rng = np.random.default_rng(3)
-    log_mel = rng.normal(0, 1, (50, 16, 101, 40)).astype(np.float32)
-    labels = rng.integers(0, 2, (50, 16)).astype(np.int32)
-    log_mel[labels == 1, 30:60] += 1.0
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-4, weight_decay=1e-5)
-    transformation = optax.chain(
-        optax.clip_by_global_norm(5.0), optax.add_decayed_weights(1e-5), optax.adam(3e-4, eps=1e-8)
-    )
-
-    @jax.jit
-    def step(params, state, clips, labels):
-        def loss(params):
-            return cross_entropy(Crnn(config).apply({"params": params}, clips)[0], labels)
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        updates, state = transformation.update(gradient, state, params)
-        return optax.apply_updates(params, updates), state, value
-
-    state = transformation.init(params)
-    for clips, targets in zip(log_mel, labels, strict=True):
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(
-            model(torch.from_numpy(clips).transpose(1, 2)), torch.from_numpy(targets).long()
-        )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
-        params, state, value = step(params, state, clips, targets)
-        assert abs(float(value) - loss.item()) < TRAINING
-    assert loss.item() < 0.5, "nothing was learnt, so agreeing was easy"
 
 
 def test_folding_batch_norm_changes_nothing():

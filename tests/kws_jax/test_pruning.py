@@ -1,23 +1,29 @@
-"""Masks, importance and schedule against hand-picked slices, finite differences and closed forms."""
+"""Masks, importance and schedule against slices by hand, differences and closed forms; slim models against masked."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conversion.files import to_module
+from kws_jax import streaming
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
-from kws_jax.model import Crnn, zero_hidden
+from kws_jax.model import Crnn, fold_batch_norm, init_variables
 from kws_jax.training.losses import cross_entropy
-from kws_jax.training.pruning import Masks, PruningPlan, Sizes, advance, full_masks, importance, kept
-from tests.helpers.models import TOY
+from kws_jax.training.pruning import Masks, PruningPlan, Sizes, advance, full_masks, importance, kept, slim
+from tests.helpers.models import STUDENT, TOY, noise
 from tests.helpers.pruning_models import (
     NORMED,
+    SOME,
     assert_close,
+    forward,
     masked,
     number_of,
     random_log_mel,
@@ -29,7 +35,7 @@ from tests.helpers.pruning_models import (
     update,
     views,
 )
-from tests.tolerances import CLOSED_FORM, EXACT, SAME_FRAMEWORK
+from tests.tolerances import CLOSED_FORM, CROSS_FRAMEWORK, EXACT, SAME_FRAMEWORK
 
 
 @pytest.mark.parametrize("config", [BASE, NORMED], ids=["base", "toy"])
@@ -41,17 +47,6 @@ def test_masking_zeroes_what_is_owned_and_what_is_read_and_nothing_else(config: 
             expected = scaled(expected, config, unit, 0.0)
     assert_close(masked(params, masks), expected, EXACT)
     assert_close(masked(params, full_masks(config)), params, EXACT)
-
-
-def test_the_state_of_a_pruned_unit_is_exactly_zero():
-    variables, masks = random_model(BASE), some_masks(BASE)
-    features = jnp.asarray(np.random.default_rng(2).normal(0, 3, (2, 20, BASE.features)), jnp.float32)
-    run = jax.jit(lambda params: Crnn(BASE).apply({"params": params}, features, zero_hidden(BASE, 2), method="recur"))
-    outputs, _, hidden = run(masked(variables["params"], masks))
-    alive = np.asarray(masks.gru) > 0
-    assert not np.asarray(hidden)[:, ~alive].any()
-    assert np.asarray(hidden)[:, alive].all()
-    assert not np.asarray(outputs)[..., ~alive[-1]].any()
 
 
 def _loss(params: dict, config: CrnnConfig, log_mel: np.ndarray) -> jax.Array:
@@ -72,7 +67,7 @@ def test_importance_is_the_first_order_change_of_the_loss(config: CrnnConfig):
         log_mel = random_log_mel(config).astype(np.float64)
         loss_and_slopes = jax.jit(jax.value_and_grad(lambda params: _loss(params, config, log_mel)))
         gradient = jax.tree.map(np.asarray, loss_and_slopes(pruned)[1])
-        scores, step = importance(params, gradient, masks), 1e-4
+        scores, step = jax.jit(importance)(params, gradient, masks), 1e-4
         for unit in units_of(config):
             pairs = zip(views(pruned, config, unit), views(gradient, config, unit), strict=True)
             by_hand = sum(float((weight * slope).sum()) for weight, slope in pairs)
@@ -86,7 +81,8 @@ def test_importance_is_the_same_from_a_gradient_through_the_mask():
     params, masks = random_model(BASE)["params"], some_masks(BASE)
     gradient = jax.tree.map(jnp.cos, params)
     through = masked(gradient, masks)  # the mask multiplies weights, so it multiplies slopes
-    assert_close(importance(params, through, masks), importance(params, gradient, masks), EXACT)
+    scored = jax.jit(importance)
+    assert_close(scored(params, through, masks), scored(params, gradient, masks), EXACT)
 
 
 PLAN = PruningPlan(conv_channels=3, gru_hidden=7, attention_width=1, begin=0.25, end=0.75, interval=3)
@@ -98,20 +94,6 @@ def test_the_schedule_is_its_closed_form(share: float):
     expected = [round(last + (first - last) * (1 - progress) ** 3) for first, last in ((8, 3), (64, 7), (64, 1))]
     traced = jax.jit(lambda share: kept(PLAN, BASE, share))(share)
     assert list(map(int, traced)) == list(map(int, kept(PLAN, BASE, share))) == expected
-
-
-@given(
-    st.tuples(st.integers(1, 8), st.integers(1, 64), st.integers(1, 64)),
-    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2, unique=True).map(sorted),
-    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2).map(sorted),
-)
-@settings(deadline=None, max_examples=50)
-def test_the_schedule_falls_from_all_units_to_the_plans(sizes: tuple, span: list, shares: list):
-    plan = PruningPlan(*sizes, begin=span[0], end=span[1])
-    earlier, later = (np.array(kept(plan, BASE, share)) for share in shares)
-    assert (later <= earlier).all()
-    assert tuple(map(int, kept(plan, BASE, 0.0))) == (8, 64, 64)
-    assert tuple(map(int, kept(plan, BASE, 1.0))) == sizes
 
 
 @given(st.data())
@@ -155,8 +137,9 @@ def test_masks_in_a_scan_follow_the_plan_and_never_revive():
 def test_a_plan_that_ends_with_the_training_is_fulfilled():
     plan = replace(PLAN, end=1.0, interval=7)
     masks, scores = full_masks(BASE), random_scores(BASE)
+    compiled = jax.jit(advance, static_argnums=(0, 1, 5))
     for step in range(20):
-        masks = advance(plan, BASE, masks, scores, step, 20)
+        masks = compiled(plan, BASE, masks, scores, step, 20)
     assert [float(part.sum(-1).max()) for part in masks] == [3, 7, 1]
 
 
@@ -182,3 +165,71 @@ def test_impossible_plans_are_errors(change: dict):
 def test_a_plan_for_more_than_there_is_is_an_error():
     with pytest.raises(UserError, match=r"cannot end with \(9, 7, 1\).* where a model has \(8, 64, 64\)"):
         kept(replace(PLAN, conv_channels=9), BASE, 0.0)
+
+
+SLIMMED = {"base": BASE, "one layer, batch norm": STUDENT, "two layers, batch norm": NORMED}
+
+
+@pytest.mark.parametrize("config", SLIMMED.values(), ids=SLIMMED)
+def test_slim_is_the_masked_model(config: CrnnConfig):
+    variables, masks, log_mel = random_model(config), some_masks(config), random_log_mel(config)
+    small, slimmed = slim(config, variables, masks)
+    assert (small.conv_channels, small.gru_hidden, small.attention_width) == SOME
+    shapes = jax.eval_shape(lambda: init_variables(jax.random.key(0), small))
+    assert jax.tree.map(jnp.shape, slimmed) == jax.tree.map(jnp.shape, dict(shapes)), "arrays fit the configuration"
+    before = forward(config, {**variables, "params": masked(variables["params"], masks)}, log_mel)
+    assert_close(forward(small, slimmed, log_mel), before, SAME_FRAMEWORK)
+    assert np.abs(before[0] - forward(config, variables, log_mel)[0]).max() > 1e-3, "nothing mattered"
+
+
+def test_streams_of_both_are_equal():
+    config = NORMED
+    variables, masks = random_model(config), some_masks(config)
+    samples = jnp.asarray(noise(1, 2, 6 * config.block_size))
+    models = [(config, {**variables, "params": masked(variables["params"], masks)}), slim(config, variables, masks)]
+    logits, hidden = [], []
+    for deployed, folded in (fold_batch_norm(*model) for model in models):
+        step = jax.jit(partial(streaming.step, config=deployed))
+        state = streaming.init_state(deployed, 2)
+        for block in jnp.split(samples, 6, axis=1):
+            state, outputs = step(folded["params"], state=state, samples=block)
+        logits.append(outputs)
+        hidden.append(np.asarray(state.hidden))
+    assert np.isfinite(logits[0]).all()
+    assert_close(logits[1], logits[0], SAME_FRAMEWORK)
+    for layer, units in enumerate(np.asarray(masks.gru)):
+        np.testing.assert_allclose(hidden[1][:, layer], hidden[0][:, layer, units > 0], atol=SAME_FRAMEWORK)
+        assert not hidden[0][:, layer, units == 0].any()
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=12)
+def test_any_slim_model_in_torch_is_the_masked_one(data: st.DataObject):
+    config = data.draw(st.sampled_from([TOY, NORMED, replace(NORMED, gru_layers=1)]))
+    hidden = data.draw(st.integers(1, config.gru_hidden))
+
+    def some(total: int, least: int) -> np.ndarray:
+        alive = data.draw(st.sets(st.integers(0, total - 1), min_size=least, max_size=total if least == 1 else least))
+        return np.float32([unit in alive for unit in range(total)])
+
+    layers = np.stack(
+        [
+            some(config.gru_hidden, hidden) if hidden > 1 else np.eye(config.gru_hidden)[0]
+            for _ in range(config.gru_layers)
+        ]
+    )
+    masks = Masks(*map(jnp.float32, (some(config.conv_channels, 1), layers, some(config.attention_width, 1))))
+    variables, log_mel = random_model(config), random_log_mel(config, 2)
+    logits, attention = forward(config, {**variables, "params": masked(variables["params"], masks)}, log_mel)
+    module = to_module(*slim(config, variables, masks))
+    with torch.no_grad():
+        theirs = module.forward_with_attention(torch.from_numpy(log_mel).transpose(1, 2))
+    assert_close((logits, attention), tuple(tensor.numpy() for tensor in theirs), CROSS_FRAMEWORK)
+
+
+def test_impossible_requests_are_errors():
+    variables, masks = random_model(TOY), full_masks(TOY)
+    with pytest.raises(UserError, match=r"GRU layers have kept \[4, 5\] units"):
+        slim(TOY, variables, masks._replace(gru=masks.gru.at[0, 2].set(0)))
+    with pytest.raises(UserError, match="every size must be 1 or more"):
+        slim(TOY, variables, masks._replace(conv=jnp.zeros(3)))

@@ -12,21 +12,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conversion.files import to_module
-from kws_jax.config import CrnnConfig
-from kws_jax.model import Crnn, init_variables
-from kws_jax.state_dict import from_variables, mapping
-from kws_jax.training.quantization import Grid, fake_quantize, fake_quantize_params, quantize_params, quantize_weights
-from tests.helpers.models import DEPLOYED_STUDENT, STUDENT, TOY, random_variables
-from tests.tolerances import CROSS_FRAMEWORK
+from kws_jax.model import init_variables
+from kws_jax.state_dict import from_variables
+from kws_jax.training.quantization import Grid, fake_quantize, fake_quantize_params, quantize_weights
+from tests.helpers.models import STUDENT, TOY, random_variables
 from torch_ref.formats import FORMATS
-from torch_ref.packing import PackedCrnn
 from torch_ref.qint8 import integer_weights
 
 SHAPE = (4, 6)
 GRIDS = [Grid(bits, groups, half) for bits in (8, 4) for groups, half in ((1, False), (3, True), (6, False))]
 COMPILED = jax.jit(quantize_weights, static_argnums=1)
 every_grid = pytest.mark.parametrize("grid", GRIDS, ids=str)
-every_config = pytest.mark.parametrize("config", [DEPLOYED_STUDENT, TOY], ids=["student", "toy"])
 every_scheme = pytest.mark.parametrize("scheme", ["qint8", "int8", "int5", "int4"])
 
 
@@ -57,15 +53,6 @@ def test_integers_and_scales_are_those_by_hand(grid: Grid, weights: np.ndarray, 
     assert_same(COMPILED(weights, grid), by_hand(weights, grid))
 
 
-@every_grid
-def test_normal_weights_of_many_scales_with_and_without_jit(grid: Grid):
-    rng = np.random.default_rng(0)
-    for index in range(100):
-        weights = (rng.normal(size=SHAPE) * 10 ** rng.uniform(-4, 2)).astype(np.float32)
-        quantize = COMPILED if index % 10 else quantize_weights
-        assert_same(quantize(jnp.asarray(weights), grid), by_hand(weights, grid))
-
-
 @pytest.mark.parametrize("bits", [8, 4])
 def test_edges(bits: int):
     limit = 2 ** (bits - 1)
@@ -86,7 +73,7 @@ def test_edges(bits: int):
 
 def test_torch_makes_the_same_integers_and_scale():
     rng = np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(60):
         weights = (rng.standard_t(3, size=(30, 7)) * 10 ** rng.uniform(-3, 1)).astype(np.float32)
         tensor = torch.from_numpy(weights)
         observer = torch.ao.quantization.MinMaxObserver(dtype=torch.qint8, qscheme=torch.per_tensor_symmetric)
@@ -99,64 +86,19 @@ def test_torch_makes_the_same_integers_and_scale():
         np.testing.assert_array_equal(integers, np.rint(theirs.numpy() / np.float32(scale)))
 
 
-@every_config
-def test_dynamic_quantization_stores_our_integers(config: CrnnConfig):
-    variables = random_variables(config)
-    stored = integer_weights(FORMATS["qint8"].convert(to_module(config, variables)))
-    ours = jax.jit(partial(quantize_params, scheme="qint8"))(variables["params"])
-    quantized = 0
-    for entry in mapping(config):
-        array = ours
-        for name in entry.flax_path[1:]:
-            array = array[name]
-        if isinstance(array, tuple):
-            assert stored[f"{entry.key}.scale"].item() == array[1].item()
-            array, quantized = array[0], quantized + 1
-        assert_same((np.asarray(array).T,), (stored[entry.key].numpy(),))
-    assert quantized == 2 * config.gru_layers + 3
-
-
-@pytest.mark.parametrize("scheme", ["int8", "int5", "int4"])
-@every_config
-def test_packed_weights_are_our_integers(config: CrnnConfig, scheme: str):
-    variables = random_variables(config, seed=3)
-    model = FORMATS[scheme].convert(to_module(config, variables))
-    assert isinstance(model, PackedCrnn)
-    stored = model.quantized()
-    ours = jax.jit(partial(quantize_params, scheme=scheme))(variables["params"])
-    for entry in mapping(config):
-        array = ours
-        for name in entry.flax_path[1:]:
-            array = array[name]
-        integers, scales = array
-        found = stored[entry.key]
-        assert_same((np.asarray(integers).T, scales), (found.integers.numpy(), found.scales.float().numpy()))
-
-
 @every_scheme
-@every_config
-def test_training_sees_the_model_that_is_deployed(config: CrnnConfig, scheme: str):
-    variables = random_variables(config, seed=1)
+def test_training_sees_the_model_that_is_deployed(scheme: str):
+    variables = random_variables(TOY, seed=1)
     params = jax.jit(partial(fake_quantize_params, scheme=scheme))(variables["params"])
-    model = FORMATS[scheme].convert(to_module(config, variables))
+    model = FORMATS[scheme].convert(to_module(TOY, variables))
     if scheme == "qint8":
         stored = integer_weights(model)
         state = {key: tensor for key, tensor in stored.items() if not key.endswith((".scale", ".zero_point"))}
         state |= {k: t.float() * stored[f"{k}.scale"] for k, t in state.items() if t.dtype == torch.int8}
     else:
         state = model.state_dict()
-    for key, array in from_variables({"params": params}, config).items():
+    for key, array in from_variables({"params": params}, TOY).items():
         np.testing.assert_array_equal(array, state[key])
-
-
-@pytest.mark.parametrize("scheme", ["int8", "int5", "int4"])
-def test_logits_in_training_are_those_deployed(scheme: str):
-    variables = random_variables(TOY, seed=1)
-    log_mel = np.random.default_rng(0).normal(-5, 3, (2, 101, TOY.frontend.num_mels)).astype(np.float32)
-    logits, _ = Crnn(TOY).apply({"params": fake_quantize_params(variables["params"], scheme)}, jnp.asarray(log_mel))
-    with torch.inference_mode():
-        deployed = FORMATS[scheme].convert(to_module(TOY, variables))(torch.from_numpy(log_mel).transpose(1, 2))
-    np.testing.assert_allclose(logits, deployed, rtol=0, atol=CROSS_FRAMEWORK)
 
 
 @every_grid
@@ -169,35 +111,6 @@ def test_gradients_pass_straight_through(grid: Grid):
     np.testing.assert_array_equal(value, fake_quantize(weights, grid))
     np.testing.assert_array_equal(tangent, slopes)
     assert (jnp.abs(value - weights) <= 0.51 * quantize_weights(weights, grid)[1].max()).all()
-
-
-@every_grid
-def test_quantizing_twice_moves_the_scale(grid: Grid):
-    # The largest weight is stored half a step beside half the range, so a second scale is another one, and large
-    # integers may move by one. Trained weights are packed as they are, therefore, never after a fake-quantization.
-    weights = jnp.asarray(np.random.default_rng(4).normal(size=SHAPE), jnp.float32)
-    (once, scales), values = quantize_weights(weights, grid), fake_quantize(weights, grid)
-    twice, others = quantize_weights(values, grid)
-    step = 1 / (2**grid.bits - 1)
-    np.testing.assert_allclose(jnp.abs(others / scales - 1), step, rtol=0, atol=2**-10)
-    assert jnp.abs(twice.astype(int) - once.astype(int)).max() <= 1
-    zeros = jnp.zeros(SHAPE)
-    np.testing.assert_array_equal(fake_quantize(zeros, grid), zeros)
-
-
-def test_what_a_scheme_leaves_alone():
-    params = random_variables(TOY)["params"]
-    quantized = fake_quantize_params(params, "qint8")
-    same = jax.tree.map(np.array_equal, quantized, params)
-    assert same["conv"] == {"kernel": True, "bias": True}
-    gru = {"input_kernel": False, "hidden_kernel": False, "input_bias": True, "hidden_bias": True}
-    assert same["gru"] == {"layer_0": gru, "layer_1": gru}
-    assert not same["classifier"]["kernel"]
-    packed = quantize_params(params, "int4")
-    assert packed["gru"]["layer_0"]["input_kernel"][1].shape == (3,)
-    assert packed["conv"]["kernel"][1].shape == (TOY.conv_channels,)
-    assert packed["conv"]["bias"][1].shape == packed["classifier"]["kernel"][1].shape == (1,)
-    assert jnp.abs(packed["gru"]["layer_0"]["input_bias"][0]).max() > 7, "vectors have eight bits"
 
 
 @every_scheme

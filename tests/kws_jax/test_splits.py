@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kws_jax.data.corpus import Corpus, _index
+from kws_jax.data.corpus import Corpus
 from kws_jax.data.splits import Split, balanced_indices, check_split, speaker_percentage, split_official, split_random
 from kws_jax.errors import UserError
 
@@ -56,11 +56,7 @@ def test_random_split_is_80_20(num_clips: int, seed: int) -> None:
     again = split_random(corpus, seed)
     np.testing.assert_array_equal(split.testing, again.testing)
     np.testing.assert_array_equal(split.held_out, split.testing)
-
-
-def test_random_split_depends_on_the_seed() -> None:
-    corpus = make_corpus([f"a/{clip}_nohash_0.wav" for clip in range(100)])
-    assert split_random(corpus, 0).testing.tolist() != split_random(corpus, 1).testing.tolist()
+    assert num_clips < 50 or split.testing.tolist() != split_random(corpus, seed + 1).testing.tolist()
 
 
 def test_check_split_names_part_and_remedy() -> None:
@@ -100,15 +96,3 @@ def test_words_are_drawn_by_a_power_of_their_clips(exponent: float, shares: tupl
     assert np.abs(z_scores).max() < 5
     if exponent == 1.0:
         np.testing.assert_array_equal(draws, balanced_indices(labels, num_draws, np.random.default_rng(0)))
-
-
-def test_real_split_is_disjoint_in_speakers(real_data: Path) -> None:
-    corpus = make_corpus(_index(real_data)[0])
-    split = split_official(corpus)
-    speakers = [set(corpus.speakers[part].tolist()) for part in (split.training, split.validation, split.testing)]
-    assert all(speakers)
-    assert speakers[0].isdisjoint(speakers[1] | speakers[2])
-    assert speakers[1].isdisjoint(speakers[2])
-    check_split(split, corpus.labels("happy"), "happy")
-    with pytest.raises(UserError, match="no clip of 'sheila' for testing"):
-        check_split(split, corpus.labels("sheila"), "sheila")

@@ -75,9 +75,8 @@ def test_extreme_samples_have_a_finite_result(stream: Stream, samples: np.ndarra
 
 def test_amplitudes_are_clipped_only_where_power_would_overflow(stream: Stream):
     samples = GOOD / np.abs(GOOD).max() * LOUDEST * 2
-    np.testing.assert_allclose(
-        heard(stream, [samples]), heard(stream, [np.clip(samples, -LOUDEST, LOUDEST)]), rtol=0, atol=EXACT
-    )
+    clipped = np.clip(samples, -LOUDEST, LOUDEST)
+    np.testing.assert_array_equal(heard(stream, [samples]), heard(stream, [clipped]))
 
 
 def test_nothing_heard_is_nothing_said(stream: Stream):
@@ -97,23 +96,13 @@ def test_a_push_does_not_hold_on_to_the_callers_array(stream: Stream):
     np.testing.assert_allclose(np.concatenate([first[1], rest[1]]), whole[1], rtol=0, atol=EXACT)
 
 
+@pytest.mark.parametrize(("bias", "probability"), [((-1e30, 1e30), 1.0), ((np.nan, 0.0), np.nan)])
 @pytest.mark.parametrize("side", SIDES)
-def test_probabilities_do_not_overflow(side: str):
+def test_probabilities_do_not_overflow_and_weights_that_are_not_finite_show(side: str, bias: tuple, probability: float):
     variables = random_variables(TOY)
-    variables["params"]["classifier"]["bias"] = np.array([-1e30, 1e30], np.float32)
-    stream = (
-        streaming.StreamingKws(variables["params"], TOY) if side == "jax" else StreamingKws(to_module(TOY, variables))
-    )
-    np.testing.assert_allclose(heard(stream, [GOOD])[1], 1.0, atol=CROSS_FRAMEWORK)
-
-
-@pytest.mark.parametrize("side", SIDES)
-def test_weights_that_are_not_finite_show(side: str):
-    variables = random_variables(TOY)
-    variables["params"]["classifier"]["bias"] = np.array([np.nan, 0], np.float32)
-    stream = (
-        streaming.StreamingKws(variables["params"], TOY) if side == "jax" else StreamingKws(to_module(TOY, variables))
-    )
+    variables["params"]["classifier"]["bias"] = np.array(bias, np.float32)
+    in_torch = side == "torch"
+    stream = StreamingKws(to_module(TOY, variables)) if in_torch else streaming.StreamingKws(variables["params"], TOY)
     times, probabilities = heard(stream, [GOOD])
-    assert len(times)
-    assert np.isnan(probabilities).all(), "warm-up is NaN too, but it is told by counting"
+    assert len(times), "warm-up is NaN too, but it is told by counting"
+    np.testing.assert_allclose(probabilities, np.full(len(times), probability), atol=CROSS_FRAMEWORK)

@@ -54,14 +54,15 @@ def test_the_log(trained: dict, log_path: Path):
     assert all(set(line) == {"step", "epoch", "loss", "seconds", "clips_per_second"} for line in lines)
     assert lines[-1]["loss"] < 0.5 * lines[0]["loss"]
     for last, line in zip([{"seconds": 0.0}, *lines], lines, strict=False):
-        assert line["clips_per_second"] == pytest.approx(64 / (line["seconds"] - last["seconds"]))
+        assert line["clips_per_second"] > 0
+        assert line["seconds"] >= last["seconds"]
 
 
-@pytest.mark.slow
-def test_the_seed_decides(trained: dict):
+def test_the_seed_decides_and_an_epoch_is_compiled_once(trained: dict):
+    compiled = training.train_epoch._cache_size()
     assert equal(trained, train(CONFIG, RECIPE, TONES, draw, seed=0)[1])
-    first, second = (train(CONFIG, PLAIN, TONES, lambda _: np.arange(16), seed)[1] for seed in (0, 1))
-    assert not equal(first, second)
+    assert not equal(trained, train(CONFIG, RECIPE, TONES, draw, seed=1)[1])
+    assert training.train_epoch._cache_size() == compiled
 
 
 def test_what_is_not_finite_stops_the_training(tmp_path: Path):
@@ -83,17 +84,16 @@ def test_misuse_is_named():
         train(CONFIG, RECIPE, TONES, draw, 0, Teacher(other, {}))
     with pytest.raises(ValueError, match="average_decay must be in"):
         replace(RECIPE, average_decay=1.0)
-    with pytest.raises(IndexError, match="epoch 0 draws clips 5 to 68 of 68"):
+    with pytest.raises(IndexError, match="an epoch draws clips 5 to 68 of 68"):
         train(CONFIG, RECIPE, TONES, lambda _: np.arange(5, CLIPS + 1), 0)
 
 
 def test_the_average_follows_the_steps():
     recipe = replace(PLAIN, average_decay=0.75)
-    variables, transformation = init_variables(jax.random.key(0), CONFIG), optimizer(recipe, 10)
-    state = training.start_state(variables, CONFIG, transformation, jax.random.key(1))
+    variables = init_variables(jax.random.key(0), CONFIG)
+    state = training.start_state(variables, CONFIG, optimizer(recipe, 10), jax.random.key(1))
     corpus, by_hand = jax.tree.map(jnp.asarray, TONES), variables
-    rest = {"config": CONFIG, "recipe": recipe, "transformation": transformation, "num_steps": 10}
-    step = jax.jit(partial(training.train_step, teacher=None, **rest))
+    step = jax.jit(partial(training.train_step, config=CONFIG, recipe=recipe, teacher=None, num_steps=10))
     for number in range(3):
         state, _ = step(state, corpus, jnp.arange(16) + number)
         by_hand = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, by_hand, state.variables)
@@ -126,12 +126,8 @@ def test_training_on_a_grid_sees_the_rounded_weights():
     variables, masks = init_variables(jax.random.key(0), config), full_masks(config)
     rounded = training.deployed(variables["params"], masks, recipe)
     assert equal(rounded, fake_quantize_params(variables["params"], "int4"))
-    state = training.start_state(variables, config, transformation := optimizer(recipe, 10), jax.random.key(1))
-    step = jax.jit(
-        partial(
-            training.train_step, config=config, transformation=transformation, teacher=None, num_steps=10, recipe=recipe
-        )
-    )
+    state = training.start_state(variables, config, optimizer(recipe, 10), jax.random.key(1))
+    step = jax.jit(partial(training.train_step, config=config, recipe=recipe, teacher=None, num_steps=10))
     after, loss = step(state, corpus := jax.tree.map(jnp.asarray, TONES), jnp.arange(16))
     clips = log_compress(corpus.power[:16])
     expected = cross_entropy(Crnn(config).apply({"params": rounded}, clips)[0], corpus.labels[:16])
@@ -142,7 +138,7 @@ def test_training_on_a_grid_sees_the_rounded_weights():
         train(CONFIG, recipe, TONES, draw, 0)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 512])
+@pytest.mark.parametrize("batch_size", [3, 512])
 def test_cached_mel_power_is_the_front_ends(batch_size: int):
     config = FrontendConfig(window_length=64, hop_length=32, num_mels=6)
     waveforms = (noise(0, 7, 500) * 32768).astype(np.int16)

@@ -76,18 +76,6 @@ def test_masks_are_torchaudios_and_leave_the_global_generator_alone() -> None:
     assert torch.equal(masked, expected)
 
 
-def test_masks_are_one_band_and_one_span_common_to_the_batch() -> None:
-    draws, widths = generator(), []
-    for _ in range(500):
-        masked = mask_mel_power(torch.ones(2, 40, 101), draws) == 0
-        assert torch.equal(masked[0], masked[1])
-        spans = [masked[0].all(1).nonzero().flatten(), masked[0].all(0).nonzero().flatten()]
-        assert all(len(span) == 0 or len(span) == span[-1] - span[0] + 1 for span in spans)
-        widths.append([len(span) for span in spans])
-    np.testing.assert_array_equal(np.max(widths, 0), [14, 34])
-    np.testing.assert_allclose(np.mean(widths, 0), [7, 17], rtol=0.1)
-
-
 TOY = SeminarRecipe(learning_rate=3e-3, epochs=2)
 
 
