@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from experiments import attention
 from experiments.attention import attention_figure, attention_of
@@ -17,17 +16,6 @@ from tests.helpers.models import TOY, noise, random_variables
 from tests.tolerances import SAME_FRAMEWORK
 
 SMALL = replace(TOY, frontend=FrontendConfig(num_mels=12), gru_layers=1, max_window_length=20)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    rng = np.random.default_rng(0)
-    for word, level in (("happy", 0.3), ("bed", 0.01)):
-        (folder / word).mkdir()
-        for speaker in range(60):
-            soundfile.write(folder / word / f"{speaker:08x}_nohash_0.wav", level * rng.normal(size=16_000), 16_000)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +40,8 @@ def test_attention_is_the_models_own(checkpoints):
         np.testing.assert_allclose(heard.times, middles, atol=SAME_FRAMEWORK)
 
 
-def test_attention_is_drawn_over_the_clips_time(checkpoints, data, tmp_path):
-    attention.main(tuple(checkpoints), data, tmp_path / "a" / "attention.png")
+def test_attention_is_drawn_over_the_clips_time(checkpoints, scene_corpus, tmp_path):
+    attention.main(tuple(checkpoints), scene_corpus, tmp_path / "a" / "attention.png")
     assert (tmp_path / "a" / "attention.png").stat().st_size > 10_000
     heard = [attention_of(path, noise(0, 1, 16_000)[0]) for path in checkpoints]
     figure = attention_figure(noise(0, 1, 16_000)[0], heard, "a clip")
@@ -64,12 +52,12 @@ def test_attention_is_drawn_over_the_clips_time(checkpoints, data, tmp_path):
         assert np.mean(axes.lines[0].get_ydata()) == pytest.approx(1, abs=SAME_FRAMEWORK)
 
 
-def test_attention_of_other_keywords_or_of_no_clip_is_an_error(checkpoints, data, tmp_path):
+def test_attention_of_other_keywords_or_of_no_clip_is_an_error(checkpoints, scene_corpus, tmp_path):
     other = tmp_path / "flax"
     checkpoint.save(other, TOY, random_variables(TOY), About("bed"))
     with pytest.raises(UserError, match="one and the same keyword"):
-        attention.main((checkpoints[0], other), data, tmp_path / "a.png")
+        attention.main((checkpoints[0], other), scene_corpus, tmp_path / "a.png")
     with pytest.raises(UserError, match="no clip 99"):
-        attention.main((checkpoints[0],), data, tmp_path / "a.png", clip=99)
+        attention.main((checkpoints[0],), scene_corpus, tmp_path / "a.png", clip=99)
     with pytest.raises(UserError, match="at least one"):
-        attention.main((), data, tmp_path / "a.png")
+        attention.main((), scene_corpus, tmp_path / "a.png")
