@@ -1,6 +1,8 @@
 """The benchmark: that what is timed is the model, and that a quick run on toys leaves a whole file."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +16,20 @@ from conversion.files import from_module, to_module
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import timing
 from experiments.benchmark import training as training_speed
-from experiments.benchmark.__main__ import Plan, chosen_models
+from experiments.benchmark.__main__ import chosen_models
+from experiments.benchmark.measuring import RUNTIMES
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
 from kws_jax import checkpoint
 from kws_jax.config import BASE
 from kws_jax.errors import UserError
 from kws_jax.model import predict
-from tests.helpers.models import LIGHT, TOY, random_variables
+from tests.helpers.models import TOY, random_variables
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT
 from torch_ref.model import CRNN
 from torch_ref.qint8 import to_fp16, to_qint8
 
-TOYS = Plan((("toy", TOY), ("light", LIGHT)), (("toy", TOY),), seconds=0.7, batch_size=4, repeats=2, training_repeats=1)
+ROOT = Path(__file__).parents[2]
 VARIABLES = random_variables(TOY)
 
 
@@ -80,26 +83,23 @@ def test_training_steps_of_both_frameworks_learn_the_same(source: str, monkeypat
 
 
 @pytest.mark.slow
-def test_a_quick_run_leaves_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def here(function, plans, num_workers):
-        """In this process, on toys."""
-        (plan,) = plans
-        assert (plan.models, num_workers) == ((("base", BASE), ("toy", TOY)), 1)
-        return iter([Outcome(plan, result=function(TOYS))])
-
-    monkeypatch.setattr(benchmark, "run_jobs", here)
+def test_the_command_leaves_a_whole_file(tmp_path: Path):
+    """Measured in a process of its own; only the numbers mean little."""
     checkpoint.save(tmp_path / "toy", TOY, VARIABLES)
-    benchmark.main((str(tmp_path / "toy"),), out=tmp_path / "out.json", quick=True)
+    words = ["-m", "experiments.benchmark", str(tmp_path / "toy"), "--quick", "--out", str(tmp_path / "out.json")]
+    run = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "out.json").read_text())
+    assert found.keys() == {"environment", "models", "inference", "training"}
     assert set(found["environment"]) == {"commit", "versions", "device"}
     assert [(row["runtime"], row["model"]) for row in found["inference"]] == [
-        (runtime, model) for runtime in benchmark.RUNTIMES for model in ("toy", "light")
+        (runtime, model) for runtime in RUNTIMES for model in ("base", "toy")
     ]
-    for base, light in zip(found["inference"][::2], found["inference"][1::2], strict=True):
+    for base, toy in zip(found["inference"][::2], found["inference"][1::2], strict=True):
         assert base["ratio_to_base"] == 1.0
-        ratio = base["microseconds_per_second"] / light["microseconds_per_second"]
-        assert light["ratio_to_base"] == pytest.approx(ratio)
-        assert light["step_milliseconds"] == 160.0
+        ratio = base["microseconds_per_second"] / toy["microseconds_per_second"]
+        assert toy["ratio_to_base"] == pytest.approx(ratio)
+        assert (base["step_milliseconds"], toy["step_milliseconds"]) == (80.0, 1e3 * TOY.step_duration)
     assert [row["ratio_to_torch"] is None for row in found["training"]] == [False] * 4 + [True]
     assert min(row["clips_per_second"] for row in found["training"]) > 0
 
