@@ -35,11 +35,11 @@ def task(swept: Path) -> Task:
 
 def test_every_run_leaves_a_whole_record(swept: Path, records: dict[str, Record]):
     assert set(records) == {*SETTINGS, *LEARNT_FROM}
-    base, half, student = records["base"], records["base_fp16"], records["student_12x_dark_qint8"]
+    base, half, student = records["base"], records["base_fp16"], records["student_12x_dark"]
     assert (base.cost.parameters, base.cost.thop_macs, half.cost.thop_macs) == (70_443, 932_224, 932_224)
     assert half.cost.weight_bytes * 2 == base.cost.weight_bytes == 281_772
     assert student.cost.thop_macs * 10 < base.cost.thop_macs
-    assert student.cost.shipped_bytes < base.cost.shipped_bytes / 20
+    assert student.cost.shipped_bytes < base.cost.shipped_bytes / 12
     assert (base.training.framework, records["student_12x_dark"].training.framework) == ("PyTorch", "JAX")
     assert half.training is None
     assert len(records["student_314x"].training.restarts) == 2

@@ -81,7 +81,7 @@ def test_a_shipped_model_is_kept_where_the_runs_file_is_gone(out: Path, target: 
     assert path.read_bytes() == before["up/base_qint8.safetensors"]
     rewrite(path, path, replace(describe(path)[1], seed=7))
     before = contents(target)
-    with pytest.raises(UserError, match="base_qint8-up-official-0 has no model in .*: run it again"):
+    with pytest.raises(UserError, match=r"base_qint8-up-official-0 has no model in .*: run it again"):
         publish.publish(records, out, target, named)
     assert contents(target) == before
 

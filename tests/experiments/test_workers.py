@@ -1,15 +1,14 @@
 """Jobs on worker processes: order, failures, deaths and interruptions."""
 
-import atexit
 import os
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import pytest
-from pebble import CONSTS
 from tqdm import tqdm
 
 from experiments.study.workers import Outcome, run_jobs
@@ -27,9 +26,10 @@ def work(job: str) -> tuple[str, int, str | None]:
         raise ZeroDivisionError("of zero\nby zero")
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if kind == "slow":
+    if kind == "stubborn":
         list(tqdm([job], disable=True))  # whose lock is a semaphore, which a killed process leaves
-        atexit.register(time.sleep, 0.5)
+        Finalize(None, time.sleep, (0.5,), exitpriority=1)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return job, os.getpid(), os.environ.get("NPROC")
 
 
@@ -103,14 +103,14 @@ def _eventually(condition: object) -> bool:
 
 def started(call: str) -> subprocess.Popen:
     """A process that makes a call, in which the functions of this file are known."""
-    names = "from tests.experiments.test_workers import CONSTS, run_jobs, sleep, work"
+    names = "from pebble import CONSTS\nfrom tests.experiments.test_workers import run_jobs, sleep, work"
     script = f"{names}\nif __name__ == '__main__':\n    {call}\n"
     return subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_good_run_ends_without_a_word():
-    """No worker is killed that takes its time to go."""
-    jobs = "{'slow': (), 'slow too': ('slow',)}"
+    """Even where a worker has to be killed that takes its time to go."""
+    jobs = "{'stubborn': (), 'stubborn too': ('stubborn',)}"
     run = started(f"CONSTS.term_timeout = 0.1; assert not any(ended.error for ended in run_jobs(work, {jobs}, 2))")
     assert run.communicate(timeout=60)[1] == ""
     assert run.returncode == 0
