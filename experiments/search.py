@@ -75,6 +75,8 @@ def changed(setting: Setting, changes: Sequence[str]) -> Setting:
     """
     if setting.recipe is None:
         raise UserError(f"{setting.name} is not trained: it stores the weights of {setting.weights_from} otherwise")
+    if setting.weights_from and any(change.startswith("--model.") for change in changes):
+        raise UserError(f"{setting.name} has the model of {setting.weights_from}: change that one")
     found = tyro.cli(tyro.conf.AvoidSubcommands[Setting], default=setting, args=changes, prog="a candidate")
     decisive = {name: value for name, value in asdict(found).items() if name not in WORDS}
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -12,6 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -221,9 +222,9 @@ def read_scores(results: Path, run: Record) -> Scores:
         UserError: If they are missing or damaged.
     """
     try:
-        with np.load(results / RUNS / run.name / SCORES) as file:
+        with (results / RUNS / run.name / SCORES).open("rb") as opened, np.load(opened) as file:
             return Scores(*(file[name] for name in Scores._fields))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise UserError(f"the scores of {run.name} cannot be read ({error}): run it again") from error
 
 

@@ -13,6 +13,7 @@ from graphlib import TopologicalSorter
 from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
+from tqdm import tqdm
 
 from kws_jax.errors import UserError
 
@@ -96,7 +97,7 @@ def run_jobs(
 @contextmanager
 def _pool(num_workers: int) -> Iterator[ProcessPool]:
     """Spawned processes, since a fork of one in which JAX runs threads may hang; killed in the end."""
-    pool = ProcessPool(num_workers, context=multiprocessing.get_context("spawn"), initializer=_die_with_parent)
+    pool = ProcessPool(num_workers, context=multiprocessing.get_context("spawn"), initializer=_begin)
     try:
         yield pool
     finally:
@@ -123,7 +124,9 @@ def _answer(future: "Future[dict[str, Any]]") -> dict[str, Any]:
         return {"error": _one_line(error)}
 
 
-def _die_with_parent() -> None:
+def _begin() -> None:
+    """What a worker does first: it is to die with its parent, and leave no semaphore of tqdm's when it is killed."""
+    tqdm.set_lock(threading.RLock())
     parent = multiprocessing.parent_process()
     assert parent is not None
 

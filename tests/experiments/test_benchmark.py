@@ -1,32 +1,35 @@
 """The benchmark: that what is timed is the model, and that a quick run on toys leaves a whole file."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments.settings import BY_NAME
 from scipy.special import softmax
 
 from conversion.files import from_module, to_module
-from experiments import benchmark
-from experiments.benchmark import Plan, chosen_models, timing
+from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import timing
 from experiments.benchmark import training as training_speed
+from experiments.benchmark.__main__ import chosen_models
+from experiments.benchmark.measuring import RUNTIMES
+from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
 from kws_jax import checkpoint
 from kws_jax.config import BASE
 from kws_jax.errors import UserError
 from kws_jax.model import predict
-from tests.helpers.models import LIGHT, TOY, random_variables
+from tests.helpers.models import TOY, random_variables
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT
 from torch_ref.model import CRNN
 from torch_ref.qint8 import to_fp16, to_qint8
 
-TOYS = Plan((("toy", TOY), ("light", LIGHT)), (("toy", TOY),), seconds=0.7, batch_size=4, repeats=2, training_repeats=1)
+ROOT = Path(__file__).parents[2]
 VARIABLES = random_variables(TOY)
 
 
@@ -41,7 +44,7 @@ def test_what_is_timed_in_one_call_is_the_models_probability():
 
 @pytest.mark.parametrize("convert", [lambda model: model, to_fp16, to_qint8], ids=["fp32", "fp16", "qint8"])
 def test_a_timed_stream_takes_a_step_a_call(convert: Callable[[CRNN], CRNN]):
-    streams = [timing.torch_stream(convert(to_module(TOY, VARIABLES)), TOY.max_window_length)]
+    streams = [timing.torch_stream(convert(to_module(TOY, VARIABLES)))]
     streams.append(timing.jax_stream(VARIABLES["params"], TOY))
     for timed in streams:
         assert timed.seconds == TOY.block_size / 16_000
@@ -80,41 +83,25 @@ def test_training_steps_of_both_frameworks_learn_the_same(source: str, monkeypat
 
 
 @pytest.mark.slow
-def test_seeds_together_are_the_seeds_in_turn():
-    epoch, corpus, states, batches = training_speed._epochs(TOY, 4, 2, 3)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    _, together = jax.jit(jax.vmap(epoch, (0, None, 0)))(stacked, corpus, batches)
-    one = jax.jit(epoch)
-    in_turn = [one(state, corpus, order)[1] for state, order in zip(states, batches, strict=True)]
-    np.testing.assert_allclose(together, in_turn, rtol=0, atol=GRADIENT)
-    assert len(np.unique(np.asarray(together)[:, 0])) == 3, "seeds differ"
-
-
-@pytest.mark.slow
-def test_a_quick_run_leaves_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def here(function, plans, num_workers):
-        """In this process, on toys."""
-        (plan,) = plans
-        assert (plan.models, num_workers) == ((("base", BASE), ("toy", TOY)), 1)
-        return iter([Outcome(plan, result=function(TOYS))])
-
-    monkeypatch.setattr(benchmark, "run_jobs", here)
-    checkpoint.save(tmp_path / "toy" / "flax", TOY, VARIABLES)
-    benchmark.main((str(tmp_path / "toy" / "flax"),), out=tmp_path / "out.json", quick=True)
+def test_the_command_leaves_a_whole_file(tmp_path: Path):
+    """Measured in a process of its own; only the numbers mean little."""
+    checkpoint.save(tmp_path / "toy", TOY, VARIABLES)
+    words = ["-m", "experiments.benchmark", str(tmp_path / "toy"), "--quick", "--out", str(tmp_path / "out.json")]
+    run = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "out.json").read_text())
+    assert found.keys() == {"environment", "models", "inference", "training"}
     assert set(found["environment"]) == {"commit", "versions", "device"}
     assert [(row["runtime"], row["model"]) for row in found["inference"]] == [
-        (runtime, model) for runtime in benchmark.RUNTIMES for model in ("toy", "light")
+        (runtime, model) for runtime in RUNTIMES for model in ("base", "toy")
     ]
-    for base, light in zip(found["inference"][::2], found["inference"][1::2], strict=True):
+    for base, toy in zip(found["inference"][::2], found["inference"][1::2], strict=True):
         assert base["ratio_to_base"] == 1.0
-        ratio = base["microseconds_per_second"] / light["microseconds_per_second"]
-        assert light["ratio_to_base"] == pytest.approx(ratio)
-        assert light["step_milliseconds"] == 160.0
+        ratio = base["microseconds_per_second"] / toy["microseconds_per_second"]
+        assert toy["ratio_to_base"] == pytest.approx(ratio)
+        assert (base["step_milliseconds"], toy["step_milliseconds"]) == (80.0, 1e3 * TOY.step_duration)
     assert [row["ratio_to_torch"] is None for row in found["training"]] == [False] * 4 + [True]
     assert min(row["clips_per_second"] for row in found["training"]) > 0
-    (row,) = found["vmap"]
-    assert row["speed_up"] == pytest.approx(row["seconds_in_turn"] / row["seconds_together"])
 
 
 def test_models_are_chosen_one_an_architecture():
@@ -123,8 +110,17 @@ def test_models_are_chosen_one_an_architecture():
     assert BASE not in dict(chosen).values()
     assert all(not config.batch_norm for _, config in chosen)
     assert {name for name, _ in chosen} <= BY_NAME.keys()
-    with pytest.raises(UserError, match="'nothing' is no setting and no folder"):
+    with pytest.raises(UserError, match="'nothing' is neither a setting nor a checkpoint"):
         chosen_models(("nothing",))
+
+
+def test_a_setting_that_starts_from_another_is_measured_as_it_is_deployed():
+    """A pruned one is smaller than its source; a quantized one has its sizes."""
+    ((name, pruned),) = chosen_models(("pruned_10x",))
+    assert (name, pruned.conv_channels, pruned.gru_hidden, pruned.attention_width) == ("pruned_10x", 2, 16, 8)
+    assert replace(pruned, conv_channels=8, gru_hidden=64, attention_width=64) == BASE
+    assert chosen_models(("student_21x_int8",)) == [("student_21x_int8", replace(STUDENT_21X, batch_norm=False))]
+    assert "pruned_10x" in dict(chosen_models(()))
 
 
 def test_a_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

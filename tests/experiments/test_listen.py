@@ -14,14 +14,19 @@ import numpy as np
 import pytest
 import soundfile
 
+from conversion.files import read_module, to_module, write_module
 from experiments import listen
 from kws_jax import checkpoint
+from kws_jax.checkpoint import About
+from kws_jax.data import audio
 from kws_jax.data.audio import read_audio
 from kws_jax.detector import DetectorConfig, detections
 from kws_jax.streaming import StreamingKws
 from tests.helpers.models import TOY, noise, random_variables
+from torch_ref.packing import to_packed
+from torch_ref.streaming import StreamingKws as TorchStream
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VARIABLES = random_variables(TOY)
 STEP = TOY.block_size / 16_000  # s
 # Loud and quiet by turns, so that the probability crosses any threshold in its range often; whole PCM values.
@@ -36,13 +41,14 @@ def probabilities_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return times, probabilities
 
 
-THRESHOLD = round(float(np.median(probabilities_of(PCM / np.float32(2**15))[1])), 4)
+PROBABILITIES = probabilities_of(PCM / np.float32(2**15))
+THRESHOLD = round(float(np.median(PROBABILITIES[1])), 4)
 
 
-def lines_of(samples: np.ndarray, **fields: float) -> list[dict]:
-    """What listening to these samples must write."""
+def lines_of(times: np.ndarray, probabilities: np.ndarray, **fields: float) -> list[dict]:
+    """What must be written of steps with these probabilities."""
     config = DetectorConfig(**{"threshold": THRESHOLD, "refractory": 0.05, "step_duration": STEP} | fields)
-    found = zip(*detections(*probabilities_of(samples), config), strict=True)
+    found = zip(*detections(times, probabilities, config), strict=True)
     lines = [{"time": round(float(time), 4), "probability": round(float(score), 6)} for time, score in found]
     assert len(lines) > 3, "the test would show nothing"
     return lines
@@ -51,7 +57,7 @@ def lines_of(samples: np.ndarray, **fields: float) -> list[dict]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "toy"
-    checkpoint.save(folder, TOY, VARIABLES, {"keyword": "sheila", "threshold": THRESHOLD})
+    checkpoint.save(folder, TOY, VARIABLES, About("sheila", threshold=THRESHOLD))
     return str(folder)
 
 
@@ -75,8 +81,8 @@ def test_a_file_and_standard_input_give_the_streams_own_detections(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     soundfile.write(tmp_path / "a.wav", PCM, 16_000)
-    monkeypatch.setattr(listen, "FILE_BLOCK", 7_001)
-    expected = approximately(lines_of(PCM / np.float32(2**15)))
+    monkeypatch.setattr(audio, "FILE_BLOCK", 7_001)
+    expected = approximately(lines_of(*PROBABILITIES))
     assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav")) == expected
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Dribble(PCM.tobytes())))
     assert heard(capsys, "-", "--checkpoint", model) == expected
@@ -88,21 +94,36 @@ def test_other_rates_and_channels_are_as_the_reader_of_clips_has_them(
 ):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.stack([PCM, PCM // 3][:channels], axis=1), sample_rate)
-    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(lines_of(read_audio(path)))
+    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(
+        lines_of(*probabilities_of(read_audio(path)))
+    )
 
 
 def test_options_come_before_what_the_checkpoint_names(model: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     soundfile.write(tmp_path / "a.wav", PCM, 16_000)
     threshold = THRESHOLD - 0.01
-    expected = lines_of(PCM / np.float32(2**15), smoothing=2, threshold=threshold)
+    expected = lines_of(*PROBABILITIES, smoothing=2, threshold=threshold)
     options = ["--smoothing", "2", "--threshold", str(threshold)]
     assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav"), *options) == approximately(expected)
     listen.main([str(tmp_path / "a.wav"), "--checkpoint", model])
     assert capsys.readouterr().err == f"listening for sheila from probability {THRESHOLD:g} on; Ctrl-C ends\n"
 
 
+def test_integer_weights_are_heard_as_they_were_judged(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """As PyTorch streams the packed model, whose weights are far from the float ones."""
+    path = tmp_path / "int5.safetensors"
+    packed = to_packed(to_module(TOY, VARIABLES), "int5")
+    write_module(path, packed, TOY, About("sheila", "int5", threshold=THRESHOLD))
+    soundfile.write(tmp_path / "a.wav", PCM, 16_000)
+    stream = TorchStream(read_module(path)[1])
+    pieces = zip(stream.push(PCM / np.float32(2**15)), stream.flush(), strict=True)
+    judged = tuple(map(np.concatenate, pieces))
+    assert np.abs(judged[1] - PROBABILITIES[1]).max() > 0.01
+    assert heard(capsys, "--checkpoint", str(path), str(tmp_path / "a.wav")) == approximately(lines_of(*judged))
+
+
 def test_half_a_sample_at_the_end_is_left_out(capsys: pytest.CaptureFixture):
-    chunks = list(listen.pcm_chunks(Dribble(PCM.tobytes() + b"\1")))
+    chunks = list(audio.pcm_chunks(Dribble(PCM.tobytes() + b"\1")))
     np.testing.assert_array_equal(np.concatenate(chunks), PCM / np.float32(2**15))
     assert "half a sample" in capsys.readouterr().err
 
@@ -151,8 +172,8 @@ def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytes
     ):
         with pytest.raises(SystemExit, match=message):
             listen.main(arguments)
-    checkpoint.save(tmp_path / "toy", TOY, VARIABLES, {"threshold": "high"})
-    with pytest.raises(SystemExit, match=r"about\.json: could not convert string to float: 'high'"):
+    checkpoint.save(tmp_path / "toy", TOY, VARIABLES, About(threshold=1.5))
+    with pytest.raises(SystemExit, match=r"in \[0, 1\], not 1\.5"):
         listen.main(["-", "--checkpoint", str(tmp_path / "toy")])
 
 
@@ -189,7 +210,7 @@ def test_the_microphone_listens_until_ctrl_c(
         listen.main(["--microphone", "--checkpoint", model, "--refractory", "0.05"])
     assert stop.value.code == listen.INTERRUPTED
     output = capsys.readouterr()
-    lines, expected = [json.loads(line) for line in output.out.splitlines()], lines_of(PCM / np.float32(2**15))
+    lines, expected = [json.loads(line) for line in output.out.splitlines()], lines_of(*PROBABILITIES)
     assert lines == approximately(expected)[: len(lines)]
     assert len(expected) - len(lines) <= 1, "what the flush of a whole stream adds"
     assert "samples were lost" in output.err
@@ -218,7 +239,7 @@ def listener(model: str) -> Iterator[subprocess.Popen]:
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         process.stdin.write(PCM.tobytes())
         process.stdin.flush()
-        assert json.loads(process.stdout.readline()) == approximately(lines_of(PCM / np.float32(2**15)))[0]
+        assert json.loads(process.stdout.readline()) == approximately(lines_of(*PROBABILITIES))[0]
         yield process
         process.kill()
 

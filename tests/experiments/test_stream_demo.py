@@ -10,15 +10,20 @@ import pytest
 import soundfile
 from matplotlib.figure import Figure
 
+from conversion.files import read_module, to_module, write_module
 from experiments import stream_demo
 from experiments.plots import StreamResult
 from kws_jax import checkpoint
+from kws_jax.checkpoint import About
 from kws_jax.data.audio import read_audio
 from kws_jax.data.splits import speaker_percentage
 from kws_jax.detector import DetectorConfig, detections
 from kws_jax.errors import UserError
 from kws_jax.streaming import StreamingKws
 from tests.helpers.models import TOY, noise, random_variables
+from tests.tolerances import CROSS_FRAMEWORK
+from torch_ref.packing import to_packed
+from torch_ref.streaming import StreamingKws as TorchStream
 
 LENGTHS = (7_001, 4_000, 9_003)  # samples
 TESTING_SPEAKER, TRAINING_SPEAKER = (
@@ -36,7 +41,7 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int = 16_000) -> Pat
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    checkpoint.save(folder, TOY, random_variables(TOY), about={"keyword": "happy", "threshold": 0.7})
+    checkpoint.save(folder, TOY, random_variables(TOY), About("happy", threshold=0.7))
     return folder
 
 
@@ -129,13 +134,13 @@ def data(tmp_path) -> Path:
 
 @pytest.mark.usefixtures("no_picture")
 def test_data_folder_gives_a_testing_speaker_between_running_speech(tmp_path, model, data):
-    written = run(tmp_path / "plot.png", checkpoint=model, data=data)
+    written = run(tmp_path / "plot.png", checkpoint=model, data=data, speech=data.parent / "librispeech")
     assert written["files"] == ["23-0.wav", f"{TESTING_SPEAKER}_nohash_0.wav", "34-0.wav"]
     assert (written["start"], written["end"]) == (11, 11.5)
 
 
 @pytest.mark.usefixtures("no_picture")
-def test_synthetic_tracks_stand_in_for_what_is_missing(tmp_path, model, files, monkeypatch):
+def test_synthetic_tracks_stand_in_for_what_is_missing(tmp_path, model, files, data, monkeypatch):
     def generate(folder: Path, keyword: str) -> Path:
         assert keyword == "happy"
         for name, seed in (("before", 4), ("keyword", 5), ("after", 6)):
@@ -147,16 +152,37 @@ def test_synthetic_tracks_stand_in_for_what_is_missing(tmp_path, model, files, m
     written = run(tmp_path / "plot.png", checkpoint=model, keyword_clip=files["keyword_clip"])
     assert written["files"] == ["before.wav", "keyword_clip.wav", "after.wav"]
     assert written["start"] == 5_000 / 16_000
+    written = run(tmp_path / "plot.png", checkpoint=model, speech=data.parent / "librispeech")
+    assert written["files"] == ["23-0.wav", "keyword.wav", "34-0.wav"]
 
 
 def test_smallest_checkpoint_of_the_keyword_is_found(tmp_path):
+    """In folders of one model each; what a run that was stopped has left is none."""
     for name, keyword, hidden in (("a", "happy", 5), ("b", "happy", 3), ("c", "bed", 2)):
         config = replace(TOY, gru_hidden=hidden)
-        checkpoint.save(tmp_path / name, config, {"params": {"w": np.zeros(1)}}, about={"keyword": keyword})
-    assert stream_demo.find_checkpoint((tmp_path,), keyword=None) == tmp_path / "c"
-    assert stream_demo.find_checkpoint((tmp_path,), keyword="happy") == tmp_path / "b"
+        model = to_module(config, random_variables(config))
+        write_module(tmp_path / name / "model.safetensors", model, config, About(keyword))
+    unfinished = tmp_path / "a" / "unfinished" / "training.safetensors"
+    unfinished.parent.mkdir()
+    unfinished.write_bytes(b"half of it")
+    assert stream_demo.find_checkpoint(tmp_path, keyword=None) == tmp_path / "c" / "model.safetensors"
+    assert stream_demo.find_checkpoint(tmp_path, keyword="happy") == tmp_path / "b" / "model.safetensors"
     with pytest.raises(UserError, match="--checkpoint"):
-        stream_demo.find_checkpoint((tmp_path,), keyword="marvin")
+        stream_demo.find_checkpoint(tmp_path, keyword="marvin")
+
+
+@pytest.mark.usefixtures("no_picture")
+def test_integer_weights_are_drawn_as_they_were_judged(tmp_path, files):
+    path = tmp_path / "int5.safetensors"
+    write_module(path, to_packed(to_module(TOY, random_variables(TOY)), "int5"), TOY, About("happy", "int5"))
+    written = run(tmp_path / "plot.png", checkpoint=path, **files)
+    stream, waveform = TorchStream(read_module(path)[1]), read_audio(tmp_path / "plot.wav")
+    judged, other = (
+        np.concatenate([each.push(waveform)[1], each.flush()[1]])
+        for each in (stream, StreamingKws(random_variables(TOY)["params"], TOY))
+    )
+    np.testing.assert_allclose(written["probabilities"], judged, rtol=0, atol=CROSS_FRAMEWORK)
+    assert np.abs(judged - other).max() > 100 * CROSS_FRAMEWORK
 
 
 def test_bad_input_is_one_line(tmp_path, model, files, data):
@@ -172,7 +198,7 @@ def test_bad_input_is_one_line(tmp_path, model, files, data):
     assert "absent.wav cannot be read" in reason(after=tmp_path / "absent.wav")
     assert "is no checkpoint" in reason(checkpoint=tmp_path)
     assert "a probability in [0, 1], not 1.5" in reason(threshold=1.5)
-    assert "no clip of 'marvin'" in reason(before=None, data=data, keyword="marvin")
+    assert "no clip of 'marvin'" in reason(keyword_clip=None, data=data, keyword="marvin")
     nameless = tmp_path / "nameless"
     checkpoint.save(nameless, TOY, random_variables(TOY))
     assert "--keyword WORD" in reason(checkpoint=nameless, before=None)

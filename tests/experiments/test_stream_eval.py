@@ -1,26 +1,26 @@
 """Three ways to run are the models they should be; judging counts what is known; a checkpoint gets its record."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments.report.stream_records import read_stream_studies
 
 from experiments import stream_eval
+from experiments.stream_eval import SceneRecipe
 from experiments.streams import modes as stream_runs
-from experiments.streams.judging import Counts, compare_modes, judge_mode, poisson_interval
+from experiments.streams.judging import compare_modes, judge_mode, poisson_interval
 from experiments.streams.modes import slide, stream
+from experiments.study.stream_records import read_streams
 from kws_jax import checkpoint, streaming
+from kws_jax.checkpoint import About
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_float, to_pcm
 from kws_jax.data.scenes import Scenes
 from kws_jax.errors import UserError
+from kws_jax.evaluation.stream_metrics import Counts
 from kws_jax.model import predict
 from kws_jax.streaming import StreamingKws
 from tests.helpers.models import TOY, noise, random_variables
-from tests.helpers.tiny_corpus import write_corpus
 
 STEP = 0.08
 
@@ -90,7 +90,7 @@ SCENES = Scenes(
 
 def test_known_misses_and_alarms():
     run = made_up_run([{10.4: 0.999, 30.8: 0.999}, {10.4: 0.999, 20.0: 0.95, 30.4: 0.9}])
-    judged = judge_mode(run, SCENES, run, SCENES, STEP).summary
+    judged = judge_mode(run, SCENES, run, SCENES, STEP).quality
     assert judged.smoothing == 1
     assert judged.threshold is not None
     assert 0.95 < judged.threshold <= 0.999
@@ -105,7 +105,7 @@ def test_known_misses_and_alarms():
 def test_the_threshold_is_validations_own():
     validation = made_up_run([{10.4: 0.99, 20.0: 0.98}, {30.4: 0.99}])
     testing = made_up_run([{10.4: 0.97, 30.4: 0.99}, {10.4: 0.99, 20.0: 0.995, 40.0: 0.995}])
-    judged = judge_mode(validation, SCENES, testing, SCENES, STEP).summary
+    judged = judge_mode(validation, SCENES, testing, SCENES, STEP).quality
     assert judged.validation_miss_rate_at_1 == 0.5
     assert judged.miss_rate == 0.5
     assert judged.false_alarms_per_hour == 60
@@ -114,7 +114,7 @@ def test_the_threshold_is_validations_own():
 
 def test_a_detector_that_no_threshold_makes_quiet_stays_silent():
     loud = made_up_run([{20.0: 1.0, 30.0: 1.0}] * 2)
-    judged = judge_mode(loud, SCENES, loud, SCENES, STEP).summary
+    judged = judge_mode(loud, SCENES, loud, SCENES, STEP).quality
     assert judged.threshold is None
     assert (judged.miss_rate, judged.false_alarms_per_hour, judged.latency) == (1, 0, None)
 
@@ -128,7 +128,7 @@ def test_three_alarms_in_three_hours_are_one_an_hour():
 def test_a_run_does_not_differ_from_itself():
     run = made_up_run([{10.4: 0.999, 20.0: 0.95}, {30.4: 0.9}])
     judged = judge_mode(run, SCENES, run, SCENES, STEP)
-    assert compare_modes(judged, judged) == {"difference": 0, "interval": (0, 0)}
+    assert compare_modes(judged, judged) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("events", "low", "high"), [(0, 0, 3.6889), (1, 0.0253, 5.5716), (10, 4.7954, 18.3904)])
@@ -137,26 +137,22 @@ def test_poisson_intervals_are_the_tables(events, low, high):
     assert poisson_interval(events, 4.0) == pytest.approx((low / 4, high / 4), abs=1e-4)
 
 
-def test_from_checkpoint_to_record(tmp_path, monkeypatch, capsys):
+def test_from_checkpoint_to_record(scene_corpus, tmp_path, monkeypatch, capsys):
+    """Under whatever path the model lies, one record a setting, keyword and seed; what is there is not judged again."""
     monkeypatch.setattr("experiments.streams.judging.RESAMPLES", 50)
-    corpus_folder = write_corpus(tmp_path)
-    folder = tmp_path / "toy-happy-official-0" / "flax"
-    checkpoint.save(folder, TOY, random_variables(TOY), about={"keyword": "happy"})
-    arguments = {"data": corpus_folder, "speech": corpus_folder.parent / "speech", "out": tmp_path / "results"}
-    stream_eval.main((folder,), **arguments, hours=0.01, minutes_per_stream=0.3)
-    path = tmp_path / "results" / "streams" / "toy-happy-official-0.json"
-    record = json.loads(path.read_text())
-    assert record["scenes"]["testing"]["hours"] == pytest.approx(0.01)
-    assert list(record["modes"]) == ["carried", "reset", "sliding"]
-    work = {mode: sum(parts.values()) for mode, parts in record["cost"]["macs_per_second"].items()}
+    scenes = SceneRecipe(scene_corpus, scene_corpus.parent / "speech", hours=0.01, minutes_per_stream=0.3)
+    folders = [tmp_path / "run", tmp_path / "shipped"]
+    for folder in folders:
+        checkpoint.save(folder, TOY, random_variables(TOY), About("happy", setting="toy", seed=0))
+    stream_eval.main(tuple(folders), scenes, tmp_path / "results")
+    assert "toy-happy-0.json: is there" in capsys.readouterr().out
+    (toy,) = read_streams(tmp_path / "results")
+    assert (toy.setting, toy.seed) == ("toy", 0)
+    assert toy.heard.testing["hours"] == pytest.approx(0.01)
+    assert list(toy.modes) == ["carried", "reset", "sliding"]
+    work = {mode: sum(parts.values()) for mode, parts in toy.macs_per_second.items()}
     assert work["carried"] == work["reset"] < work["sliding"]
-    (study,) = read_stream_studies(tmp_path / "results")
-    assert [row.setting for row in study.rows] == ["toy"]
-    before = path.read_bytes()
-    stream_eval.main((folder,), **arguments)
-    assert path.read_bytes() == before
-    assert "is there" in capsys.readouterr().out
     nameless = tmp_path / "nameless"
     checkpoint.save(nameless, TOY, random_variables(TOY))
     with pytest.raises(UserError, match="--keyword"):
-        stream_eval.main((nameless,), **arguments)
+        stream_eval.main((nameless,), scenes, tmp_path / "results")

@@ -1,0 +1,123 @@
+"""The command that runs settings: what it refuses, whom it runs, how long it trains on how many clips."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments import run
+from experiments.run import FEW_RESTARTS, for_small_corpus, resolved
+from experiments.study.lock import locked
+from experiments.study.pipeline import run_setting
+from experiments.study.settings import BY_NAME, SETTINGS, with_needs
+from experiments.study.sweep import plan
+from kws_jax.errors import UserError
+from kws_jax.training.recipe import Recipe
+from tests.helpers.tiny_corpus import task_of, write_tone_corpus
+from torch_ref.train import SeminarRecipe
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "name settings, or say --all"),
+        ({"settings": ("nonsense",)}, "no setting 'nonsense'"),
+        ({"settings": ("base",), "data": Path("somewhere")}, "say which word to spot"),
+        ({"settings": ("base",), "data": Path("nowhere"), "keywords": ("up",)}, "no folder nowhere"),
+        ({"settings": ("base",), "keywords": ("up", "down")}, "spoken for one keyword"),
+        ({"settings": ("base",), "jobs": 0}, "at least one job"),
+        ({"settings": ("base",), "seeds": ()}, "at least one seed"),
+        ({"settings": ("base",), "voices": "words"}, "give --data DIR and --keywords WORD"),
+        (
+            {"settings": ("base",), "voices": "words", "data": Path(), "keywords": ("up", "down")},
+            "give --data DIR and --keywords WORD",
+        ),
+    ],
+)
+def test_bad_commands_are_one_line(arguments: dict, message: str, tmp_path: Path):
+    with pytest.raises(UserError, match=message) as error:
+        run.main(**arguments, out=tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_on_one_folder_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Before anything is read or spoken, and until the first one is gone, be it by a kill."""
+    monkeypatch.setattr(run, "find_source", lambda *_: pytest.fail("the second run went on"))
+    hold = f"with locked(Path({str(tmp_path / 'out')!r})): print(flush=True); input()"
+    script = f"from pathlib import Path; from experiments.study.lock import locked\n{hold}"
+    first = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        first.stdout.readline()
+        with pytest.raises(UserError, match=r"another run is writing into .*out: wait for it, or name another"):
+            run.main(("base",), out=tmp_path / "out")
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.communicate()
+    with locked(tmp_path / "out"):
+        pass
+    assert not (tmp_path / "out").exists(), "nothing came to lie there"
+
+
+def test_needs_come_first():
+    for setting in SETTINGS:
+        order = [need.name for need in with_needs([setting.name])]
+        assert order[-1] == setting.name
+        assert all(order.index(need) < order.index(each) for each in order for need in BY_NAME[each].learns_from)
+
+
+def test_nobody_runs_the_base_only_to_be_compared_with_it():
+    (job,) = plan({"up": with_needs(["student_21x"])}, (0,))
+    assert job.setting.name == "student_21x"
+
+
+def test_the_first_keyword_gets_all_settings_and_the_others_the_headline_ones(monkeypatch: pytest.MonkeyPatch):
+    settings = [replace(setting, headline=setting.name == "student_12x_dark") for setting in SETTINGS]
+    monkeypatch.setattr(run, "SETTINGS", settings)
+    assert run._all_names(has_speech=True, only_headline=False) == tuple(setting.name for setting in SETTINGS)
+    assert run._all_names(has_speech=True, only_headline=True) == ("student_12x_dark",)
+    assert not any(BY_NAME[name].speech_share for name in run._all_names(has_speech=False, only_headline=False))
+    jobs = plan({"up": SETTINGS, "down": with_needs(["student_12x_dark"])}, (0, 1))
+    assert len(jobs) == 2 * (len(SETTINGS) + 2)
+    order = list(jobs)
+    assert [str(job) for job in order[:4]] == [f"base {word} seed {seed}" for word in ("up", "down") for seed in (0, 1)]
+    for job, needs in jobs.items():
+        assert {need.setting.name for need in needs} == set(job.setting.learns_from)
+        assert all((need.keyword, need.seed) == (job.keyword, job.seed) for need in needs)
+        assert all(order.index(need) < order.index(job) for need in needs)
+
+
+@pytest.mark.parametrize("clips", [50, 300, 1_700])
+@pytest.mark.parametrize("setting", [each for each in SETTINGS if each.recipe], ids=lambda each: each.name)
+def test_few_clips_train_in_steps_and_not_in_epochs(setting, clips: int):
+    """An epoch has several batches, and all of them together as many steps as are left of the recipe's own."""
+    recipe = resolved(setting, clips, quick=False).recipe
+    assert clips // recipe.batch_size >= run.LEAST_BATCHES
+    assert 1 <= recipe.batch_size <= setting.recipe.batch_size
+    steps = recipe.epochs * (clips // recipe.batch_size)
+    if isinstance(setting.recipe, SeminarRecipe):
+        wanted = run.SEMINAR_STEPS
+    else:
+        wanted = min(run.SMALL_STEPS, setting.recipe.epochs * run.USUAL_CLIPS // setting.recipe.batch_size)
+    assert steps == pytest.approx(wanted, rel=0.05)
+    assert resolved(setting, clips, quick=False).restarts <= FEW_RESTARTS
+
+
+def test_many_clips_train_as_the_table_says():
+    assert [resolved(setting, 9_000, quick=False) for setting in SETTINGS] == list(SETTINGS)
+    assert for_small_corpus(Recipe(clips_per_sequence=4), 50).batch_size % 4 == 0
+    assert resolved(BY_NAME["student_21x"], 9_000, quick=True).recipe.epochs == run.QUICK_EPOCHS
+
+
+def test_sixty_clips_are_enough_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Enough to rank every clip of the keyword first: they are tones of three pitches."""
+    task = task_of(write_tone_corpus(tmp_path / "corpus"), tmp_path / "out")
+    training = task.split.training[:: task.split.training.size // 60][:60]
+    task = replace(task, split=replace(task.split, training=training))
+    monkeypatch.setattr(run, "SEMINAR_STEPS", 300)
+    record = run_setting(resolved(BY_NAME["base"], training.size, quick=False), task)
+    assert record.testing.auroc_error < 0.01
