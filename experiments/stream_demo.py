@@ -14,7 +14,7 @@ import soundfile
 import tyro
 from jaxtyping import Float32, Int16
 
-from experiments.plots import StreamResult, plot_stream
+from experiments.plots import StreamResult, plot_stream, save
 from experiments.study.environment import ROOT
 from experiments.study.records import RUNS
 from kws_jax.checkpoint import SUFFIX, describe, load
@@ -174,6 +174,8 @@ def _clip(data: Path, keyword: str) -> Path:
 
 def _tracks(speech: Path) -> tuple[Path | None, Path | None]:
     """The first two recordings of a good length by testing speakers, if there are as many."""
+    if not speech.is_dir():
+        raise UserError(f"no folder {speech}: give --speech a folder of <speaker>-*.flac, .wav or .ogg files")
     seconds = ((path, _named(soundfile.info, path).duration) for path in speech_files(speech, "testing"))
     good = (path for path, length in seconds if TRACK_SECONDS[0] <= length <= TRACK_SECONDS[1])
     tracks = list(islice(good, 2))
@@ -194,13 +196,12 @@ def _named(read: Callable[[Path], Any], file: Path) -> Any:
 
 
 def _write(out: Path, glued: Glued, result: StreamResult, files: list[Path], config: CrnnConfig) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
+    heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
+    save(plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE), out)
     wav, text = out.with_suffix(".wav"), out.with_suffix(".json")
     soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
     record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
     text.write_text(json.dumps(record, indent=1) + "\n")
-    heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
-    plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE).savefig(out, metadata={"Software": None})
     print(result.describe())
     print("\n".join(str(path) for path in (out, text, wav)))
 

@@ -179,6 +179,7 @@ def test_bad_input_is_one_line(tmp_path, model, files, data):
     assert "text.wav cannot be read" in reason(before=text)
     assert "absent.wav cannot be read" in reason(after=tmp_path / "absent.wav")
     assert "is no checkpoint" in reason(checkpoint=tmp_path)
+    assert "no folder" in reason(before=None, speech=tmp_path / "nowhere")
     assert "a probability in [0, 1], not 1.5" in reason(threshold=1.5)
     assert "no clip of 'marvin'" in reason(keyword_clip=None, data=data, keyword="marvin")
     nameless = tmp_path / "nameless"
