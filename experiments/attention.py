@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 from tyro.conf import Positional
 
-from experiments.plots import COLOURS, DPI
+from experiments.plots import COLOURS, DPI, save
 from kws_jax.checkpoint import describe, load
 from kws_jax.config import SAMPLE_RATE, FrontendConfig
 from kws_jax.data.audio import to_float
@@ -62,9 +62,7 @@ def main(checkpoints: Positional[tuple[Path, ...]], data: Path, out: Path, clip:
         raise UserError(f"no clip {clip}: test speakers say {keyword!r} {len(clips)} times")
     waveform = to_float(np.asarray(corpus.waveforms[clips[clip]]))
     attentions = [attention_of(path, waveform) for path in checkpoints]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure = attention_figure(waveform, attentions, f"“{keyword}”, {corpus.names[clips[clip]]}")
-    figure.savefig(out, metadata={"Software": None})
+    save(attention_figure(waveform, attentions, f"“{keyword}”, {corpus.names[clips[clip]]}"), out)
     print(out)
 
 

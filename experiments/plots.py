@@ -1,11 +1,14 @@
 """The picture of a stream: the keyword's probability over time, above what was heard."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
+
+from kws_jax.errors import UserError
 
 if TYPE_CHECKING:
     from kws_jax.detector import Detection
@@ -58,6 +61,19 @@ class StreamResult:
             f"{self.probabilities[peak]:.3f} at {self.times[peak]:.2f} s; over {self.threshold:g} in "
             f"{(heard & near).sum()} steps there and {(heard & ~near).sum()} elsewhere"
         )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture in the format that its name says; a PNG does not tell matplotlib's version.
+
+    Raises:
+        UserError: If there is no such format.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def plot_stream(result: StreamResult, log_mel: Float32[np.ndarray, "frames mels"], seconds: float) -> Figure:

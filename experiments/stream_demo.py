@@ -2,20 +2,21 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import soundfile
 import tyro
-from jaxtyping import Float, Float32, Int16
+from jaxtyping import Float32, Int16
 
-from experiments.plots import StreamResult, plot_stream
+from experiments.plots import StreamResult, plot_stream, save
 from experiments.study.environment import ROOT
 from experiments.study.records import RUNS
-from kws_jax.array_types import Params
 from kws_jax.checkpoint import SUFFIX, describe, load
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.cost import macs_per_clip
@@ -30,7 +31,6 @@ from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
 
 SHIPPED = ROOT / "checkpoints"
-CHUNK = SAMPLE_RATE // 10  # samples pushed at a time, as a microphone would
 LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
 TRACK_SECONDS = (10, 20)
 
@@ -91,8 +91,9 @@ def main(
         smoothing=own.smoothing if smoothing is None else smoothing,
     )
     files = choose_files((before, keyword_clip, after), data, speech, keyword)
-    glued = glue(*(_read(file) for file in files))
-    times, probabilities = stream(variables["params"], config, to_float(glued.pcm))
+    glued = glue(*(_named(read_audio, file) for file in files))
+    kws = StreamingKws(variables["params"], config)
+    times, probabilities = map(np.concatenate, zip(kws.push(to_float(glued.pcm)), kws.flush(), strict=True))
     result = StreamResult(
         keyword=keyword or files[1].stem,
         threshold=detector.threshold,
@@ -123,16 +124,6 @@ def _gain(track: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"]) ->
         return 1.0
     nearest = levels[1] * (LEVEL_RANGE if levels[0] > levels[1] else 1 / LEVEL_RANGE)
     return min(nearest / levels[0], 1 / float(np.abs(track).max()))
-
-
-def stream(
-    params: Params, config: CrnnConfig, waveform: Float32[np.ndarray, "samples"]
-) -> tuple[Float[np.ndarray, "steps"], Float[np.ndarray, "steps"]]:
-    """Times in seconds and probabilities of the keyword, from a waveform pushed chunk by chunk."""
-    kws = StreamingKws(params, config)
-    pieces = [kws.push(waveform[start : start + CHUNK]) for start in range(0, len(waveform), CHUNK)]
-    times, probabilities = zip(*pieces, kws.flush(), strict=True)
-    return np.concatenate(times), np.concatenate(probabilities)
 
 
 def find_checkpoint(folder: Path, keyword: str | None) -> Path:
@@ -183,8 +174,11 @@ def _clip(data: Path, keyword: str) -> Path:
 
 def _tracks(speech: Path) -> tuple[Path | None, Path | None]:
     """The first two recordings of a good length by testing speakers, if there are as many."""
-    low, high = TRACK_SECONDS
-    tracks = list(islice((path for path in speech_files(speech, "testing") if low <= _seconds(path) <= high), 2))
+    if not speech.is_dir():
+        raise UserError(f"no folder {speech}: give --speech a folder of <speaker>-*.flac, .wav or .ogg files")
+    seconds = ((path, _named(soundfile.info, path).duration) for path in speech_files(speech, "testing"))
+    good = (path for path, length in seconds if TRACK_SECONDS[0] <= length <= TRACK_SECONDS[1])
+    tracks = list(islice(good, 2))
     return (tracks[0], tracks[1]) if len(tracks) == 2 else (None, None)
 
 
@@ -193,28 +187,21 @@ def _is_testing(clip: Path) -> bool:
     return VALIDATION_PERCENTAGE <= percentage < VALIDATION_PERCENTAGE + TESTING_PERCENTAGE
 
 
-def _read(file: Path) -> Float32[np.ndarray, "_"]:
+def _named(read: Callable[[Path], Any], file: Path) -> Any:
+    """What is read of a sound file, or an error that names it."""
     try:
-        return read_audio(file)
+        return read(file)
     except (OSError, ValueError, soundfile.SoundFileError) as error:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
-def _seconds(file: Path) -> float:
-    try:
-        return soundfile.info(file).duration
-    except soundfile.SoundFileError as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-
-
 def _write(out: Path, glued: Glued, result: StreamResult, files: list[Path], config: CrnnConfig) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
+    heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
+    save(plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE), out)
     wav, text = out.with_suffix(".wav"), out.with_suffix(".json")
     soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
     record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
     text.write_text(json.dumps(record, indent=1) + "\n")
-    heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
-    plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE).savefig(out, metadata={"Software": None})
     print(result.describe())
     print("\n".join(str(path) for path in (out, text, wav)))
 

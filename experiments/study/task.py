@@ -65,7 +65,8 @@ def find_source(
         voices: What synthetic voices add to the clips on disk, if anything.
 
     Raises:
-        UserError: If there is no keyword for real data, or more than one for synthetic, or the voices cannot speak.
+        UserError: If there is no keyword for real data, or more than one for synthetic, or no such folder of speech, or
+            if the voices cannot speak.
     """
     if voices and (data is None or len(keywords) != 1):
         raise UserError("--voices adds one keyword to real clips: give --data DIR and --keywords WORD")
@@ -77,6 +78,8 @@ def find_source(
         return DataSource("synthetic", folder, keywords, folder / SPEECH_FOLDER, ())
     if not keywords:
         raise UserError("say which word to spot: --keywords WORD")
+    if speech is not None and not speech.is_dir():
+        raise UserError(f"no folder {speech}: give --speech a folder of <speaker>-*.flac, .wav or .ogg files")
     given = {"--data": data.as_posix(), "--speech": speech and speech.as_posix(), "--voices": voices}
     arguments = tuple(word for name, value in given.items() if value for word in (name, value))
     spoken = out / "synthetic" / f"voices-{keywords[0]}" if voices else None

@@ -151,6 +151,5 @@ def _environment(quiet: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in changes:
-            del os.environ[name]
+        os.environ.clear()
         os.environ.update(before)

@@ -17,7 +17,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import timing
 from experiments.benchmark import training as training_speed
 from experiments.benchmark.__main__ import chosen_models
-from experiments.benchmark.measuring import RUNTIMES
+from experiments.benchmark.measuring import runtimes
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
 from kws_jax import checkpoint
@@ -93,7 +93,7 @@ def test_the_command_leaves_a_whole_file(tmp_path: Path):
     assert found.keys() == {"environment", "models", "inference", "training"}
     assert set(found["environment"]) == {"commit", "versions", "device"}
     assert [(row["runtime"], row["model"]) for row in found["inference"]] == [
-        (runtime, model) for runtime in RUNTIMES for model in ("base", "toy")
+        (runtime, model) for runtime in runtimes(TOY, 1.0) for model in ("base", "toy")
     ]
     for base, toy in zip(found["inference"][::2], found["inference"][1::2], strict=True):
         assert base["ratio_to_base"] == 1.0

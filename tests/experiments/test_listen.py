@@ -14,41 +14,36 @@ import numpy as np
 import pytest
 import soundfile
 
-from conversion.files import read_module, to_module, write_module
+from conversion.files import to_module, write_module
 from experiments import listen
-from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.data import audio
-from kws_jax.data.audio import read_audio
 from kws_jax.detector import DetectorConfig, detections
-from kws_jax.streaming import StreamingKws
 from tests.helpers.models import TOY, noise, random_variables
 from torch_ref.packing import to_packed
-from torch_ref.streaming import StreamingKws as TorchStream
+from torch_ref.streaming import StreamingKws
 
 ROOT = Path(__file__).parents[2]
-VARIABLES = random_variables(TOY)
-STEP = TOY.block_size / 16_000  # s
+MODEL = to_packed(to_module(TOY, random_variables(TOY)), "int5")
 # Loud and quiet by turns, so that the probability crosses any threshold in its range often; whole PCM values.
-SAMPLES = np.round(noise(0, 1, 40_001)[0] * np.repeat([3, 0.02] * 21, 1_000)[:40_001] * 2**15).clip(-(2**15), 2**15 - 1)
-PCM = SAMPLES.astype("<i2")
+PCM = audio.to_pcm(noise(0, 1, 40_001)[0] * np.repeat(np.float32([3, 0.02] * 21), 1_000)[:40_001])
+SAMPLES = audio.to_float(PCM)
 
 
-def probabilities_of(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    stream = StreamingKws(VARIABLES["params"], TOY)
-    pieces = [stream.push(samples), stream.flush()]
-    times, probabilities = (np.concatenate(part) for part in zip(*pieces, strict=True))
+def judged(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times and probabilities of the packed model in PyTorch, as it was judged."""
+    stream = StreamingKws(MODEL)
+    times, probabilities = map(np.concatenate, zip(stream.push(samples), stream.flush(), strict=True))
     return times, probabilities
 
 
-PROBABILITIES = probabilities_of(PCM / np.float32(2**15))
-THRESHOLD = round(float(np.median(PROBABILITIES[1])), 4)
+THRESHOLD = round(float(np.median(judged(SAMPLES)[1])), 4)
 
 
-def lines_of(times: np.ndarray, probabilities: np.ndarray, **fields: float) -> list[dict]:
-    """What must be written of steps with these probabilities."""
-    config = DetectorConfig(**{"threshold": THRESHOLD, "refractory": 0.05, "step_duration": STEP} | fields)
-    found = zip(*detections(times, probabilities, config), strict=True)
+def lines_of(samples: np.ndarray, **fields: float) -> list[dict]:
+    """What listening to these samples must write."""
+    fields = {"threshold": THRESHOLD, "refractory": 0.05, "step_duration": TOY.step_duration} | fields
+    found = zip(*detections(*judged(samples), DetectorConfig(**fields)), strict=True)
     lines = [{"time": round(float(time), 4), "probability": round(float(score), 6)} for time, score in found]
     assert len(lines) > 3, "the test would show nothing"
     return lines
@@ -56,9 +51,9 @@ def lines_of(times: np.ndarray, probabilities: np.ndarray, **fields: float) -> l
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    checkpoint.save(folder, TOY, VARIABLES, About("sheila", threshold=THRESHOLD))
-    return str(folder)
+    path = tmp_path_factory.mktemp("models") / "toy.safetensors"
+    write_module(path, MODEL, TOY, About("sheila", "int5", threshold=THRESHOLD))
+    return str(path)
 
 
 def heard(capsys: pytest.CaptureFixture, *arguments: str) -> list[dict]:
@@ -82,10 +77,11 @@ def test_a_file_and_standard_input_give_the_streams_own_detections(
 ):
     soundfile.write(tmp_path / "a.wav", PCM, 16_000)
     monkeypatch.setattr(audio, "FILE_BLOCK", 7_001)
-    expected = approximately(lines_of(*PROBABILITIES))
+    expected = approximately(lines_of(SAMPLES))
     assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav")) == expected
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Dribble(PCM.tobytes())))
-    assert heard(capsys, "-", "--checkpoint", model) == expected
+    for sent, lines in ((PCM.tobytes(), expected), (b"\0\0", [])):  # shorter than a step has no detections
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Dribble(sent)))
+        assert heard(capsys, "-", "--checkpoint", model) == lines
 
 
 @pytest.mark.parametrize(("sample_rate", "channels"), [(16_000, 2), (22_050, 1)])
@@ -94,45 +90,23 @@ def test_other_rates_and_channels_are_as_the_reader_of_clips_has_them(
 ):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.stack([PCM, PCM // 3][:channels], axis=1), sample_rate)
-    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(
-        lines_of(*probabilities_of(read_audio(path)))
-    )
+    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(lines_of(audio.read_audio(path)))
 
 
 def test_options_come_before_what_the_checkpoint_names(model: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     soundfile.write(tmp_path / "a.wav", PCM, 16_000)
     threshold = THRESHOLD - 0.01
-    expected = lines_of(*PROBABILITIES, smoothing=2, threshold=threshold)
+    expected = lines_of(SAMPLES, smoothing=2, threshold=threshold)
     options = ["--smoothing", "2", "--threshold", str(threshold)]
     assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav"), *options) == approximately(expected)
     listen.main([str(tmp_path / "a.wav"), "--checkpoint", model])
     assert capsys.readouterr().err == f"listening for sheila from probability {THRESHOLD:g} on; Ctrl-C ends\n"
 
 
-def test_integer_weights_are_heard_as_they_were_judged(tmp_path: Path, capsys: pytest.CaptureFixture):
-    """As PyTorch streams the packed model, whose weights are far from the float ones."""
-    path = tmp_path / "int5.safetensors"
-    packed = to_packed(to_module(TOY, VARIABLES), "int5")
-    write_module(path, packed, TOY, About("sheila", "int5", threshold=THRESHOLD))
-    soundfile.write(tmp_path / "a.wav", PCM, 16_000)
-    stream = TorchStream(read_module(path)[1])
-    pieces = zip(stream.push(PCM / np.float32(2**15)), stream.flush(), strict=True)
-    judged = tuple(map(np.concatenate, pieces))
-    assert np.abs(judged[1] - PROBABILITIES[1]).max() > 0.01
-    assert heard(capsys, "--checkpoint", str(path), str(tmp_path / "a.wav")) == approximately(lines_of(*judged))
-
-
 def test_half_a_sample_at_the_end_is_left_out(capsys: pytest.CaptureFixture):
     chunks = list(audio.pcm_chunks(Dribble(PCM.tobytes() + b"\1")))
-    np.testing.assert_array_equal(np.concatenate(chunks), PCM / np.float32(2**15))
+    np.testing.assert_array_equal(np.concatenate(chunks), SAMPLES)
     assert "half a sample" in capsys.readouterr().err
-
-
-def test_audio_shorter_than_a_step_has_no_detections(
-    model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"\0\0")))
-    assert heard(capsys, "-", "--checkpoint", model) == []
 
 
 def _write_nan(path: Path) -> None:
@@ -172,9 +146,9 @@ def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytes
     ):
         with pytest.raises(SystemExit, match=message):
             listen.main(arguments)
-    checkpoint.save(tmp_path / "toy", TOY, VARIABLES, About(threshold=1.5))
+    write_module(tmp_path / "odd.safetensors", MODEL, TOY, About(number_format="int5", threshold=1.5))
     with pytest.raises(SystemExit, match=r"in \[0, 1\], not 1\.5"):
-        listen.main(["-", "--checkpoint", str(tmp_path / "toy")])
+        listen.main(["-", "--checkpoint", str(tmp_path / "odd.safetensors")])
 
 
 class FakeMicrophone:
@@ -183,7 +157,7 @@ class FakeMicrophone:
     PortAudioError = type("PortAudioError", (Exception,), {})
 
     def __init__(self) -> None:
-        self.blocks = iter(np.split((PCM / np.float32(2**15))[:, None], range(640, len(PCM), 640)))
+        self.blocks = iter(np.split((SAMPLES)[:, None], range(640, len(PCM), 640)))
 
     def InputStream(self, *arguments: int, channels: int, dtype: str) -> "FakeMicrophone":
         assert (*arguments, channels, dtype) == (16_000, 640, 1, "float32")
@@ -210,7 +184,7 @@ def test_the_microphone_listens_until_ctrl_c(
         listen.main(["--microphone", "--checkpoint", model, "--refractory", "0.05"])
     assert stop.value.code == listen.INTERRUPTED
     output = capsys.readouterr()
-    lines, expected = [json.loads(line) for line in output.out.splitlines()], lines_of(*PROBABILITIES)
+    lines, expected = [json.loads(line) for line in output.out.splitlines()], lines_of(SAMPLES)
     assert lines == approximately(expected)[: len(lines)]
     assert len(expected) - len(lines) <= 1, "what the flush of a whole stream adds"
     assert "samples were lost" in output.err
@@ -239,7 +213,7 @@ def listener(model: str) -> Iterator[subprocess.Popen]:
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         process.stdin.write(PCM.tobytes())
         process.stdin.flush()
-        assert json.loads(process.stdout.readline()) == approximately(lines_of(*PROBABILITIES))[0]
+        assert json.loads(process.stdout.readline()) == approximately(lines_of(SAMPLES))[0]
         yield process
         process.kill()
 

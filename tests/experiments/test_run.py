@@ -29,6 +29,10 @@ from torch_ref.train import SeminarRecipe
         ({"settings": ("base",), "data": Path("somewhere")}, "say which word to spot"),
         ({"settings": ("base",), "data": Path("nowhere"), "keywords": ("up",)}, "no folder nowhere"),
         ({"settings": ("base",), "keywords": ("up", "down")}, "spoken for one keyword"),
+        (
+            {"settings": ("base",), "data": Path(), "keywords": ("up",), "speech": Path("nowhere")},
+            "no folder nowhere: give --speech",
+        ),
         ({"settings": ("base",), "jobs": 0}, "at least one job"),
         ({"settings": ("base",), "seeds": ()}, "at least one seed"),
         ({"settings": ("base",), "voices": "words"}, "give --data DIR and --keywords WORD"),

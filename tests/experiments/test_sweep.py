@@ -15,9 +15,8 @@ from experiments.run import resolved
 from experiments.study import pipeline, sweep, training
 from experiments.study.provenance import FILE, is_made_so, provenance, to_json
 from experiments.study.records import LOG, MODEL, RECORD, RUNS, UNFINISHED, read_record, write_record
-from experiments.study.settings import BY_NAME, Setting, with_needs
-from experiments.study.sweep import SweepContext, plan
-from experiments.study.task import Task, find_source
+from experiments.study.settings import BY_NAME, Setting
+from experiments.study.task import Task
 from kws_jax.checkpoint import load, rewrite
 from kws_jax.errors import UserError
 from tests.helpers.tiny_corpus import task_of
@@ -194,10 +193,3 @@ def test_a_field_that_was_added_since_stands_at_its_default(corpus: Path, swept:
     assert not is_made_so(tmp_path, provenance(replace(student, framings=1), task)), (
         "a field that is gone meant something"
     )
-
-
-def test_runs_lie_where_the_sweep_looks_for_them(corpus: Path, tmp_path: Path):
-    source = find_source(corpus, ("up",), None, tmp_path)
-    (job,) = plan({"up": with_needs(["student_21x"])}, (3,))
-    task = task_of(corpus, tmp_path, seed=3)
-    assert SweepContext(source, "official", tmp_path).folder(job) == task.folder("student_21x")

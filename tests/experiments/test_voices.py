@@ -65,21 +65,17 @@ def test_voices_stay_in_the_part_of_the_split_that_their_timbre_has(real, spoken
         assert found == {voice.name for voice in VOICES if voice.split == part} != set()
 
 
-def test_fingerprints_tell_what_was_added(real, spoken):
-    joined = [with_voices(real, spoken, KEYWORD, voices).fingerprint for voices in ("keyword", "words")]
-    assert len({real.fingerprint, spoken.fingerprint, *joined}) == 4
-    assert with_voices(real, spoken, KEYWORD, "words").fingerprint == joined[1]
-
-
 def test_a_file_that_is_in_both_is_refused(real):
     with pytest.raises(UserError, match=r"bed/00000000_nohash_0\.flac is both"):
         with_voices(real, real, KEYWORD, "words")
 
 
-def test_runs_with_voices_have_names_of_their_own():
+def test_runs_with_voices_have_names_and_clips_of_their_own(real, spoken):
     names = [run_name("base", KEYWORD, voices, "official", 0) for voices in (None, "keyword", "words")]
-    assert names[0] == "base-sheila-official-0"
-    assert names[1:] == [f"base-sheila-{voices}_by_voices-official-0" for voices in ("keyword", "words")]
+    assert names == [f"base-sheila{helped}-official-0" for helped in ("", "-keyword_by_voices", "-words_by_voices")]
+    joined = [with_voices(real, spoken, KEYWORD, voices).fingerprint for voices in ("keyword", "words")]
+    assert len({real.fingerprint, spoken.fingerprint, *joined}) == 4
+    assert with_voices(real, spoken, KEYWORD, "words").fingerprint == joined[1]
 
 
 def test_a_run_says_and_repeats_what_the_voices_spoke(real, spoken, tmp_path, monkeypatch):
