@@ -12,7 +12,7 @@ import soundfile
 import tyro
 from tyro.conf import Positional
 
-from conversion.files import load, to_module, write_state_dict
+from conversion.files import has_header, load, to_module, write_state_dict
 from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare
 from kws_jax import checkpoint
 from kws_jax.config import BASE, SAMPLE_RATE
@@ -41,7 +41,10 @@ def torch_to_flax(
         pool: Pooling before the convolution (mels, time), where the file does not tell.
         relu: Whether the convolution is rectified, where the file does not tell.
     """
-    config, variables, about = load(source, replace(BASE, stride=stride, pool=pool, relu=relu))
+    known = replace(BASE, stride=stride, pool=pool, relu=relu)
+    config, variables, about = load(source, known)
+    if not (source.is_dir() or has_header(source)):
+        print(f"assumed, since shapes do not tell: stride {config.stride}, pool {pool}, relu {relu}, {BASE.frontend}")
     checkpoint.save(target, config, variables, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
 

@@ -37,7 +37,7 @@ def load(path: Path, known: CrnnConfig = BASE) -> Checkpoint:
         UserError: If it is absent, damaged, holds something else than dense tensors of the model, or would have to
             execute code to be read.
     """
-    if path.is_dir() or _is_ours(path):
+    if path.is_dir() or has_header(path):
         return checkpoint.load(path)
     try:
         stored = tensor_files.read_state_dict(path)
@@ -53,7 +53,8 @@ def load(path: Path, known: CrnnConfig = BASE) -> Checkpoint:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _is_ours(path: Path) -> bool:
+def has_header(path: Path) -> bool:
+    """Whether a file says itself what model it holds."""
     try:
         with safe_open(path, "np") as file:
             return checkpoint.HEADER_KEY in (file.metadata() or {})

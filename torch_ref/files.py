@@ -1,5 +1,6 @@
 """Files of named tensors: safetensors out, safetensors or PyTorch checkpoints in, and never code."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,10 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise nearly anything
+        # What torch says of a pickle is advice to execute it.
+        reason = "not plain tensors" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
         raise ValueError(
-            f"{path}: neither safetensors nor a PyTorch file that loads without executing code ({_first_line(error)})"
+            f"{path}: neither safetensors nor a PyTorch file that loads without executing code ({reason})"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")

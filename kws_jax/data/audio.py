@@ -168,7 +168,7 @@ def microphone_chunks() -> Iterator[np.ndarray]:
     try:
         import sounddevice
     except (ImportError, OSError) as error:
-        remedy = "pip install 'kws-jax[microphone]', and PortAudio where the wheel has none"
+        remedy = "pip install -e '.[microphone]' in the checkout, and PortAudio where the wheel has none"
         raise UserError(f"no microphone without sounddevice ({error}): {remedy}") from error
     try:
         with sounddevice.InputStream(SAMPLE_RATE, MICROPHONE_BLOCK, channels=1, dtype="float32") as microphone:

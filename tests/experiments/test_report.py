@@ -71,7 +71,7 @@ def test_the_story_of_the_whole_study(told: Path):
     before, block, after = re.split("<!-- results:(?:begin|end) -->", readme)
     assert (before, after) == ("# Title\n\nBefore.\n\n", "\n\nAfter.\n")
     assert block.count("\n| [`") == 6
-    assert "old" not in block
+    assert "\nold\n" not in block
     assert "# Checkpoints" in (told / "checkpoints/README.md").read_text()
 
 
