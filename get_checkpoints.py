@@ -53,8 +53,13 @@ def read_manifest(folder: Path) -> Models:
     """What `manifest.json` says; a FetchError if it is absent or malformed, or points out of the folder."""
     path = folder / "manifest.json"
     try:
-        models = {model["file"]: model for model in json.loads(path.read_text())["checkpoints"]}
+        listed = json.loads(path.read_text())["checkpoints"]
+        models = {model["file"]: model for model in listed}
+        if not models or len(models) < len(listed):
+            raise ValueError("it lists nothing, or a file twice")
         for file, model in models.items():
+            if missing := [name for name in LISTED if name not in model]:
+                raise ValueError(f"{file} has no {missing[0]}")
             if not (re.fullmatch(rf"[\w-]+/[\w-]+\{SUFFIX}", file) and re.fullmatch(r"[\da-f]{64}", model["sha256"])):
                 raise ValueError(f"{file!r} is no KEYWORD/SETTING.safetensors with a SHA-256")
     except (OSError, ValueError, KeyError, TypeError) as error:

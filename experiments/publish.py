@@ -28,7 +28,7 @@ from kws_jax.checkpoint import SUFFIX, About, describe, load, rewrite
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.scenes import Scenes
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.files import written
+from kws_jax.files import recover, written
 from kws_jax.model import fold_batch_norm
 
 TARGET = ROOT / "checkpoints"
@@ -56,6 +56,8 @@ def main(
     chosen = [record for record in read_records(results) if (record.split, record.seed) == (split, run_seed)]
     if not chosen:
         raise UserError(f"no records of the {split} split and seed {run_seed} in {results}: run the settings first")
+    if quick := [record.name for record in chosen if record.quick]:
+        raise UserError(f"{quick[0]} only shows that everything works: run it without --quick")
     corpus = load_corpus(scenes.data)
     validation = cache(lambda keyword: scenes.build(corpus, keyword, "validation"))
 
@@ -78,8 +80,15 @@ def publish(records: list[Record], results: Path, target: Path, threshold: Thres
         threshold: From a model's file and what is known of it to the same with a threshold.
 
     Raises:
-        UserError: If a record has no model, or a name that could lead elsewhere. Nothing is touched then.
+        UserError: If a record has no model, or a name that could lead elsewhere, or a file would be lost. Nothing is
+            touched then.
     """
+    recover(target)
+    places = [_place(record) for record in records]
+    if twice := {place for place in places if places.count(place) > 1}:
+        raise UserError(f"two runs would be {min(twice)}: publish one of them from a folder of its own")
+    if foreign := _foreign(target):
+        raise UserError(f"{foreign[0]} is of no checkpoint in {MANIFEST}: move it elsewhere")
     sources = {_place(record): _source(record, results, target) for record in records}
     with written(target) as part:
         entries = []
@@ -91,6 +100,14 @@ def publish(records: list[Record], results: Path, target: Path, threshold: Thres
         (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         if (target / README).is_file():
             shutil.copyfile(target / README, part / README)
+
+
+def _foreign(target: Path) -> list[Path]:
+    """Files that the folder's manifest does not know, and that would be lost."""
+    known = {target / README, target / MANIFEST}
+    if (target / MANIFEST).is_file():
+        known |= {target / entry["file"] for entry in json.loads((target / MANIFEST).read_text())["checkpoints"]}
+    return sorted(path for path in target.rglob("*") if path.is_file() and path not in known)
 
 
 def _place(record: Record) -> str:

@@ -197,8 +197,10 @@ def _named(read: Callable[[Path], Any], file: Path) -> Any:
 
 def _write(out: Path, glued: Glued, result: StreamResult, files: list[Path], config: CrnnConfig) -> None:
     heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
-    save(plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE), out)
     wav, text = out.with_suffix(".wav"), out.with_suffix(".json")
+    if lost := {path.resolve() for path in (out, wav, text)} & {file.resolve() for file in files}:
+        raise UserError(f"{min(lost).name} is both read and written: give --out another name")
+    save(plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE), out)
     soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
     record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
     text.write_text(json.dumps(record, indent=1) + "\n")

@@ -158,7 +158,7 @@ def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], a
     import orbax.checkpoint as ocp  # seconds to import, which a shipped file does not need
 
     folder = Path(folder).resolve()
-    if folder.exists() and not (folder / ABOUT_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not _is_free(folder):
         raise UserError(f"{folder} is there already and is no checkpoint: name an empty folder, or a new one")
     with written(folder) as part:
         part.mkdir()
@@ -168,6 +168,15 @@ def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], a
         # orbax notes this machine's path here, and never reads it on a file system.
         (part / ARRAYS_FOLDER / "commit_success.txt").unlink(missing_ok=True)
         (part / ABOUT_FILE).write_text(header(config, about or About())[HEADER_KEY] + "\n")
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is empty, or holds a checkpoint and nothing else."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    try:
+        return not names or (names <= {ABOUT_FILE, ARRAYS_FOLDER} and bool(describe(folder)))
+    except UserError:
+        return False
 
 
 def _restore_arrays(folder: Path) -> dict[str, Params]:

@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["remove", "written"]
+__all__ = ["recover", "remove", "written"]
 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file or a folder to, which then takes its place; after an error nothing is left.
 
-    A file is replaced by one rename. Of a folder that is replaced, a kill between two renames leaves the old one beside
-    it, under the same name with ".old".
+    A file is replaced by one rename, a folder by two: after a kill between them, `recover` puts the old one back, which
+    the next writing does first.
 
     Raises:
         IsADirectoryError: If a file was written and a folder lies at `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    recover(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     remove(part)
     try:
@@ -28,15 +29,26 @@ def written(path: Path) -> Iterator[Path]:
         if path.is_dir() and not part.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder of this name is there", str(path))
         if path.is_dir():
-            old = path.with_name(f"{path.name}.old")
-            remove(old)
-            path.rename(old)
+            path.rename(_replaced(path))
             part.rename(path)
-            remove(old)
+            remove(_replaced(path))
         else:
             part.replace(path)
     finally:
         remove(part)
+
+
+def recover(path: Path) -> None:
+    """Puts a folder back that a kill has left aside while it was being replaced, and clears what is left of one."""
+    old = _replaced(path)
+    if old.is_dir() and not path.exists():
+        old.rename(path)
+    remove(old)
+
+
+def _replaced(path: Path) -> Path:
+    """Where `written` lays a folder aside; nobody else has a reason for such a name."""
+    return path.with_name(f".{path.name}.replaced")
 
 
 def remove(path: Path) -> None:

@@ -41,7 +41,8 @@ def shipped(tmp_path, monkeypatch) -> Path:
     folder, models = tmp_path / "repository" / "checkpoints", []
     for name, content in CONTENT.items():
         write(folder, f"{name}.safetensors", content)
-        models.append({"file": f"{name}.safetensors", "sha256": hashlib.sha256(content).hexdigest(), "macs": 7})
+        facts = dict.fromkeys(get_checkpoints.LISTED, 7)
+        models.append({"file": f"{name}.safetensors", "sha256": hashlib.sha256(content).hexdigest()} | facts)
     write(folder, "manifest.json", json.dumps({"checkpoints": models}).encode())
     monkeypatch.setattr(get_checkpoints, "CHECKPOINTS", folder)
     return folder

@@ -24,19 +24,19 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
         check: Write nothing; fail if what lies there is not what the records say.
     """
     files = render(results, out)
-    ours = sorted([*(out / PAGES).rglob("*.md"), *(out / PICTURES).glob("*.svg")])  # only this command writes such
-    stray = [path for path in ours if path not in files]
     if check:
         stale = [path for path, content in files.items() if not path.is_file() or not _is_same(path, content)]
-        for path in [*stale, *stray]:
-            remedy = f"python -m experiments.report {results.as_posix()} --out {out.as_posix()}"
-            raise UserError(f"{path} is {'stale' if path in files else 'of no record'}: {remedy}")
+        if stale:
+            raise UserError(
+                f"{stale[0]} is stale: python -m experiments.report {results.as_posix()} --out {out.as_posix()}"
+            )
+        ours = sorted([*(out / PAGES).rglob("*.md"), *(out / PICTURES).glob("*.svg")])
+        if stray := [path for path in ours if path not in files]:
+            raise UserError(f"{stray[0]} is of no record: delete it")
         return
     for path, content in files.items():
         with written(path) as part:
             part.write_bytes(content)
-    for path in stray:
-        path.unlink()
     print(out / "REPORT.md")
 
 

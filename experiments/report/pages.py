@@ -70,7 +70,8 @@ class Study:
         is_searched = any("setting" not in line for line in self.tried)  # as experiments.search writes no line
         is_judged = {entry.name for entry in self.crowd.entries} >= told and self.first is not self.crowd
         is_heard = self.streams and {entry.name for entry in self.streams[0].entries} >= listened
-        return bool(is_searched and is_judged and is_heard and self.benchmark["models"] and self.splits)
+        is_real = not any(run.quick for run in self.runs)
+        return bool(is_real and is_searched and is_judged and is_heard and self.benchmark["models"] and self.splits)
 
 
 def read_study(results: Path) -> Study:

@@ -176,12 +176,15 @@ def read_records(results: Path) -> list[Record]:
     """All records of a results folder, by name.
 
     Raises:
-        UserError: If there are none.
+        UserError: If there are none, or one lies in a folder of another name.
     """
     paths = sorted((results / RUNS).glob(f"*/{RECORD}"))
     if not paths:
         raise UserError(f"no records in {results / RUNS}: make some with python -m experiments.run")
-    return [read_record(path) for path in paths]
+    records = {path: read_record(path) for path in paths}
+    if moved := [path for path, record in records.items() if record.name != path.parent.name]:
+        raise UserError(f"{moved[0]} is the record of {records[moved[0]].name}: a run's folder has its name")
+    return list(records.values())
 
 
 class Scores(NamedTuple):

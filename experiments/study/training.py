@@ -13,7 +13,7 @@ import numpy as np
 from conversion.configs import to_task_config
 from conversion.files import to_module, write_module
 from experiments.study.judging import margins_of
-from experiments.study.provenance import is_made_so, provenance, to_json, write
+from experiments.study.provenance import FILE, is_made_so, provenance, to_json, write
 from experiments.study.records import LOG, UNFINISHED, Training, read_lines
 from experiments.study.settings import NumberFormat, Setting
 from experiments.study.task import Task
@@ -25,7 +25,7 @@ from kws_jax.data.scenes import read_speech
 from kws_jax.data.splits import balanced_indices
 from kws_jax.errors import UserError
 from kws_jax.evaluation.metrics import auroc_error
-from kws_jax.files import written
+from kws_jax.files import remove, written
 from kws_jax.frontend import mel_power
 from kws_jax.model import fold_batch_norm
 from kws_jax.training import resume as jax_resume
@@ -60,6 +60,7 @@ def make_model(setting: Setting, task: Task) -> Training | None:
     folder = task.folder(setting.name)
     made = provenance(setting, task)
     if not (is_made_so(folder, made) and (setting.recipe is None or (folder / LOG).is_file())):
+        remove(folder / FILE)  # what it says is no longer of the log and the model that come now
         config, model = _trained(setting, task, to_json(made))
         about = About(task.keyword, setting.number_format, setting=setting.name, seed=task.seed)
         write_module(task.model_path(setting.name), model, config, about)

@@ -50,6 +50,9 @@ def target(out: Path, records: list[Record], tmp_path: Path) -> Path:
     publish.publish(records, out, target, named)
     (target / "README.md").write_text("Which to take.\n")
     (target / "up" / "gone.safetensors").write_bytes((target / "up" / "base_qint8.safetensors").read_bytes())
+    manifest = json.loads((target / "manifest.json").read_text())
+    manifest["checkpoints"].append({"file": "up/gone.safetensors"})
+    (target / "manifest.json").write_text(json.dumps(manifest))
     return target
 
 
@@ -99,6 +102,18 @@ def test_a_name_that_leads_elsewhere_is_refused(
     assert contents(target.parent) == before
 
 
+def test_nothing_that_is_not_ours_is_lost(out: Path, target: Path, records: list[Record]):
+    (target / "up" / "notes.txt").write_text("mine")
+    before = contents(target)
+    for chosen, message in (
+        (records, "notes.txt is of no checkpoint"),
+        (records * 2, "two runs would be up/base_qint8"),
+    ):
+        with pytest.raises(UserError, match=message):
+            publish.publish(chosen, out, target, named)
+        assert contents(target) == before
+
+
 def test_a_kill_in_the_middle_leaves_what_was_there(out: Path, target: Path):
     """The second threshold never comes."""
     script = (
@@ -126,9 +141,12 @@ def test_thresholds_are_those_of_validation_speakers(
         if record.setting["name"] != "student_314x_int5":
             remove(out / RUNS / record.name)
     path = out / RUNS / "student_314x_int5-up-official-0" / MODEL
-    corpus = out.parent / "corpus"
+    corpus, speech = out.parent / "corpus", scene_corpus.parent / "speech"
+    with pytest.raises(UserError, match="only shows that everything works: run it without --quick"):
+        publish.main(out, SceneRecipe(corpus, speech))
+    monkeypatch.setattr(publish, "read_records", lambda out: [replace(it, quick=False) for it in read_records(out)])
     write_tone_corpus(corpus)
-    recipe = SceneRecipe(corpus, scene_corpus.parent / "speech", hours=0.02, minutes_per_stream=0.3)
+    recipe = SceneRecipe(corpus, speech, hours=0.02, minutes_per_stream=0.3)
     scenes = recipe.build(load_corpus(corpus), "up", "validation")
     config, model = read_module(path)
     runs = [StreamingKws(model).push(to_float(waveform)) for waveform in scenes.waveforms]
