@@ -192,7 +192,7 @@ def test_the_microphone_listens_until_ctrl_c(
 
 def test_a_missing_microphone_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(SystemExit, match=r"pip install 'kws-jax\[microphone\]'"):
+    with pytest.raises(SystemExit, match=r"pip install -e '\.\[microphone\]'"):
         listen.main(["--microphone", "--checkpoint", model])
     broken = FakeMicrophone()
 

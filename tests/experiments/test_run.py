@@ -66,13 +66,6 @@ def test_a_second_run_on_one_folder_is_refused_at_once(tmp_path: Path, monkeypat
     assert not (tmp_path / "out").exists(), "nothing came to lie there"
 
 
-def test_needs_come_first():
-    for setting in SETTINGS:
-        order = [need.name for need in with_needs([setting.name])]
-        assert order[-1] == setting.name
-        assert all(order.index(need) < order.index(each) for each in order for need in BY_NAME[each].learns_from)
-
-
 def test_nobody_runs_the_base_only_to_be_compared_with_it():
     (job,) = plan({"up": with_needs(["student_21x"])}, (0,))
     assert job.setting.name == "student_21x"
@@ -123,6 +116,6 @@ def test_sixty_clips_are_enough_to_train(tmp_path: Path, monkeypatch: pytest.Mon
     task = task_of(write_tone_corpus(tmp_path / "corpus"), tmp_path / "out")
     training = task.split.training[:: task.split.training.size // 60][:60]
     task = replace(task, split=replace(task.split, training=training))
-    monkeypatch.setattr(run, "SEMINAR_STEPS", 300)
+    monkeypatch.setattr(run, "SEMINAR_STEPS", 120)
     record = run_setting(resolved(BY_NAME["base"], training.size, quick=False), task)
     assert record.testing.auroc_error < 0.01
