@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from jax import nn
+from jax import jit, nn
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 from tyro.conf import Positional
@@ -69,8 +69,8 @@ def main(checkpoints: Positional[tuple[Path, ...]], data: Path, out: Path, clip:
 def attention_of(checkpoint: Path, waveform: Float32[np.ndarray, "samples"]) -> Attention:
     """Runs a model over a clip."""
     config, variables, _ = load(checkpoint)
-    outputs: Any = Crnn(config).apply(variables, log_mel(config.frontend, jnp.asarray(waveform)[None]))
-    logits, weights = outputs
+    run: Any = jit(lambda samples: Crnn(config).apply(variables, log_mel(config.frontend, samples)))
+    logits, weights = run(jnp.asarray(waveform)[None])
     times = np.asarray(step_times(config, weights.shape[1]))
     width = config.receptive_field / SAMPLE_RATE
     return Attention(checkpoint.stem, times, width, np.asarray(weights[0]), float(nn.softmax(logits)[0, 1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-SETTINGS = ("base_fp16", "base_qint8", "student_12x_dark", "student_314x_int5")
+SETTINGS = ("base_fp16", "base_qint8", "student_314x_int5")
 LEARNT_FROM = ("base", "student_314x")
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -35,14 +36,11 @@ def task(swept: Path) -> Task:
 
 def test_every_run_leaves_a_whole_record(swept: Path, records: dict[str, Record]):
     assert set(records) == {*SETTINGS, *LEARNT_FROM}
-    base, half, student = records["base"], records["base_fp16"], records["student_12x_dark"]
+    base, half, student = records["base"], records["base_fp16"], records["student_314x"]
     assert (base.cost.parameters, base.cost.thop_macs, half.cost.thop_macs) == (70_443, 932_224, 932_224)
     assert half.cost.weight_bytes * 2 == base.cost.weight_bytes == 281_772
-    assert student.cost.thop_macs * 10 < base.cost.thop_macs
-    assert student.cost.shipped_bytes < base.cost.shipped_bytes / 12
-    assert (base.training.framework, records["student_12x_dark"].training.framework) == ("PyTorch", "JAX")
-    assert half.training is None
-    assert len(records["student_314x"].training.restarts) == 2
+    assert (base.training.framework, student.training.framework, half.training) == ("PyTorch", "JAX", None)
+    assert len(student.training.restarts) == 2
     data = (swept.parent / "corpus").as_posix()
     command = f"python -m experiments.run base --data {data} --keywords up --split official --seeds 0 --quick"
     assert base.command == command
@@ -74,12 +72,12 @@ def test_what_was_judged_is_the_file(name: str, swept: Path, records: dict[str, 
     assert about.number_format == record.setting["number_format"]
 
 
-@pytest.mark.parametrize("name", ["student_12x_dark", "student_314x_int5"])
+@pytest.mark.parametrize("name", ["base", "student_314x_int5"])
 def test_jax_reads_the_model_that_was_judged(name: str, swept: Path, records: dict[str, Record], task: Task):
     path, held_out = swept / "runs" / records[name].name / MODEL, task.split.held_out
     config, variables, _ = checkpoint.load(path)
     clips = jnp.asarray(to_float(task.corpus.waveforms[held_out]))
-    margins = np.diff(predict(variables, config, clips))[:, 0]
+    margins = np.diff(jax.jit(predict, static_argnums=1)(variables, config, clips))[:, 0]
     expected = margins_of(read_module(path)[1], task, held_out)
     np.testing.assert_allclose(margins, expected, rtol=0, atol=CROSS_FRAMEWORK)
 
