@@ -85,6 +85,13 @@ def test_demo_writes_what_the_stream_says(tmp_path, model, files, capsys):
 
 
 @pytest.mark.usefixtures("no_picture")
+def test_a_recording_that_is_read_is_not_written_over(model, files):
+    before = {path: path.read_bytes() for path in files.values()}
+    with pytest.raises(UserError, match=r"after.wav is both read and written: give --out another name"):
+        stream_demo.main(files["after"].with_suffix(".png"), checkpoint=model, **files)
+    assert {path: path.read_bytes() for path in files["before"].parent.iterdir()} == before
+
+
 def test_arguments_come_before_what_the_checkpoint_says(tmp_path, model, files):
     """And recordings at other sample rates are resampled."""
     write_wav(files["before"], noise(0, 1, 4_000)[0], sample_rate=8_000)

@@ -18,7 +18,7 @@ from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
-from kws_jax.files import written
+from kws_jax.files import recover, written
 from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables
 from tests.helpers.models import TOY, random_variables
@@ -146,6 +146,32 @@ def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     checkpoint.save(tmp_path / "empty", TOY, random_variables(TOY))
     assert_holds(tmp_path / "empty", TOY, random_variables(TOY))
+    (tmp_path / "empty" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is no checkpoint"):
+        checkpoint.save(tmp_path / "empty", TOY, random_variables(TOY))
+    assert (tmp_path / "empty" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_a_kill_left_aside_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Killed between the two renames that replace a folder, neither of which is undone."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inside").write_text("old")
+    rename, renamed = Path.rename, []
+
+    def killed_after_one(path: Path, target: Path) -> Path:
+        if renamed:
+            raise KeyboardInterrupt
+        renamed.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_after_one)
+        with pytest.raises(KeyboardInterrupt), written(tmp_path / "folder") as part:
+            part.mkdir()
+    assert "folder" not in left(tmp_path)
+    recover(tmp_path / "folder")
+    assert left(tmp_path) == {"folder"}
+    assert (tmp_path / "folder" / "inside").read_text() == "old"
 
 
 KILLED = """
