@@ -84,10 +84,14 @@ def sweep(context: SweepContext, needs: Mapping[Job, tuple[Job, ...]], num_worke
     records = {job: _read(context, job) for job in needs}
     todo = [job for job, record in records.items() if record is None]
     print(f"{len(needs) - len(todo)} of {len(needs)} runs have their record")
-    old = [str(job) for job, record in records.items() if record and _is_old(record, context, job)]
+    counted = {job: record for job, record in records.items() if record and record.quick == context.quick}
+    old: list[Job] = []
+    for job, record in counted.items():  # after all that it learns from
+        if not is_current(record.setting, job.setting) or not {*old}.isdisjoint(needs[job]):
+            old.append(job)
     if old:
-        of = f"{len(old)} of these are of settings that have changed since"
-        print(f"{of}; delete their folders to run again: {', '.join(old)}")
+        of = f"{len(old)} of these are of settings that have changed since, or learn from one"
+        print(f"{of}; delete their folders to run again: {', '.join(map(str, old))}")
     if todo:
         rest = {job: tuple(need for need in needs[job] if need in todo) for job in todo}
         _run(context, rest, len(needs), num_workers)
@@ -139,10 +143,6 @@ def _read(context: SweepContext, job: Job) -> Record | None:
     path = context.folder(job) / RECORD
     record = read_record(path) if path.exists() else None
     return None if record and record.quick and not context.quick else record
-
-
-def _is_old(record: Record, context: SweepContext, job: Job) -> bool:
-    return record.quick == context.quick and not is_current(record.setting, job.setting)
 
 
 def _duration(seconds: float) -> str:

@@ -91,8 +91,8 @@ def test_a_run_with_a_record_is_not_run_again(
     assert capsys.readouterr().out == f"4 of 4 runs have their record\nrecords: {out / RUNS}\n"
     monkeypatch.setitem(BY_NAME, "base", replace(BY_NAME["base"], word_balance=0.5, question="Else?"))
     command(corpus, out, "base_fp16")
-    what = "1 of these are of settings that have changed since; delete their folders to run again: base up seed 0"
-    assert what in capsys.readouterr().out
+    what = "2 of these are of settings that have changed since, or learn from one; delete their folders to run again: "
+    assert what + "base up seed 0, base_fp16 up seed 0\n" in capsys.readouterr().out
     assert asked == []
 
 
