@@ -193,7 +193,9 @@ def _restore_arrays(folder: Path) -> dict[str, Params]:
 def _from_json(text: str) -> tuple[CrnnConfig, About]:
     try:
         fields = json.loads(text)
-        return config_from_json(fields["config"]), About(**fields["about"])
+        config, about = config_from_json(fields["config"]), About(**fields["about"])
+        about.detector(config)  # which refuses what is no threshold
+        return config, about
     except UserError:
         raise
     except (ValueError, TypeError, KeyError) as error:

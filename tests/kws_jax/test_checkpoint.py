@@ -98,7 +98,10 @@ def _spoilt(**changes: object) -> str:
     [
         *("", "{", "[]", "3", "null", "{}", '{"config": 1}', '{"config": {"frontend": {"hop": 1}}, "about": {}}'),
         *(_spoilt(pool=[0, 0]), _spoilt(pool=1), _spoilt(gru_hidden="5"), _spoilt(units=3), _spoilt(stride=[2, 9])),
-        json.dumps({"config": asdict(TOY), "about": {"word": "happy"}}),
+        *(
+            json.dumps({"config": asdict(TOY), "about": about})
+            for about in ({"word": "happy"}, {"threshold": "high"}, {"threshold": [1]}, {"smoothing": "5"})
+        ),
     ],
 )
 def test_a_corrupt_header_is_one_line(text: str, tmp_path: Path):
