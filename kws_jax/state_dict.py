@@ -93,12 +93,7 @@ def to_variables(state: Mapping[str, np.ndarray], config: CrnnConfig) -> dict[st
         raise UnexpectedTensor(f"{', '.join(unexpected)}: no place for it in this model")
     variables: dict[str, Any] = {}
     for entry in table:
-        if entry.key not in state:
-            raise MissingTensor(f"{entry.key} is missing")
-        tensor = state[entry.key]
-        if tensor.shape != entry.shape:
-            raise MisshapenTensor(f"{entry.key} has shape {tensor.shape}, but the model's is {entry.shape}")
-        _put(variables, entry.flax_path, _copy(entry.key, tensor, entry.axes))
+        _put(variables, entry.flax_path, _copy(entry.key, state.get(entry.key), entry.shape, entry.axes))
     return variables
 
 
@@ -117,19 +112,19 @@ def from_variables(variables: Mapping[str, Any], config: CrnnConfig) -> dict[str
         raise UnexpectedTensor(f"{', '.join('/'.join(path) for path in unexpected)}: no place for it in this model")
     state = {}
     for entry in table:
-        name = "/".join(entry.flax_path)
-        if entry.flax_path not in arrays:
-            raise MissingTensor(f"{name} is missing")
-        array, shape = arrays[entry.flax_path], tuple(entry.shape[axis] for axis in entry.axes)
-        if array.shape != shape:
-            raise MisshapenTensor(f"{name} has shape {array.shape}, but the model's is {shape}")
-        state[entry.key] = _copy(name, array, entry.axes)
+        shape = tuple(entry.shape[axis] for axis in entry.axes)
+        state[entry.key] = _copy("/".join(entry.flax_path), arrays.get(entry.flax_path), shape, entry.axes)
     if config.batch_norm:
         state[BATCH_COUNT_KEY] = np.zeros((), np.int64)
     return state
 
 
-def _copy(name: str, tensor: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _copy(name: str, tensor: np.ndarray | None, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """The tensor with its axes in another order; it has to be there, of the model's shape and a type that converts."""
+    if tensor is None:
+        raise MissingTensor(f"{name} is missing")
+    if tensor.shape != shape:
+        raise MisshapenTensor(f"{name} has shape {tensor.shape}, but the model's is {shape}")
     if tensor.dtype.kind in "biu" or not np.can_cast(tensor.dtype, np.float32):
         raise WeightsError(f"{name} is {tensor.dtype}: only float32, and float16 or bfloat16, convert without loss")
     return np.array(tensor.transpose(axes), np.float32, order="C")
