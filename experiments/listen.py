@@ -49,13 +49,7 @@ def listen(
     chunks = open_source(source, microphone)
     config, variables, about = load(checkpoint)
     config, variables = fold_batch_norm(config, variables)
-    own = about.detector(config)
-    settings = replace(
-        own,
-        threshold=own.threshold if threshold is None else threshold,
-        smoothing=own.smoothing if smoothing is None else smoothing,
-        refractory=refractory,
-    )
+    settings = replace(about.detector(config, threshold, smoothing), refractory=refractory)
     detector = Detector(settings)
     stream = StreamingKws(variables["params"], config)
     compile_steps(stream, detector)

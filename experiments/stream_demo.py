@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -84,12 +84,7 @@ def main(
     config, variables, about = load(checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword))
     config, variables = fold_batch_norm(config, variables)
     keyword = keyword or about.keyword
-    own = about.detector(config)
-    detector = replace(
-        own,
-        threshold=own.threshold if threshold is None else threshold,
-        smoothing=own.smoothing if smoothing is None else smoothing,
-    )
+    detector = about.detector(config, threshold, smoothing)
     files = choose_files((before, keyword_clip, after), data, speech, keyword)
     glued = glue(*(_named(read_audio, file) for file in files))
     kws = StreamingKws(variables["params"], config)

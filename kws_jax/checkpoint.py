@@ -5,7 +5,7 @@ configuration and what a detector needs to know. A folder holds orbax's arrays w
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,18 +53,20 @@ class About:
     setting: str | None = None
     seed: int | None = None
 
-    def detector(self, config: CrnnConfig) -> DetectorConfig:
-        """The detector that the model asks for; what is not known is the default.
+    def detector(
+        self, config: CrnnConfig, threshold: float | None = None, smoothing: int | None = None
+    ) -> DetectorConfig:
+        """The detector that the model asks for, but for what is given here; what is not known is the default.
 
         Raises:
             UserError: If the threshold or the smoothing is none.
         """
-        detector = DetectorConfig(step_duration=config.step_duration)
-        return replace(
-            detector,
-            threshold=detector.threshold if self.threshold is None else self.threshold,
-            smoothing=detector.smoothing if self.smoothing is None else self.smoothing,
-        )
+        chosen: dict[str, Any] = {
+            "threshold": self.threshold if threshold is None else threshold,
+            "smoothing": self.smoothing if smoothing is None else smoothing,
+        }
+        known = {name: value for name, value in chosen.items() if value is not None}
+        return DetectorConfig(step_duration=config.step_duration, **known)
 
 
 class Checkpoint(NamedTuple):
