@@ -80,7 +80,7 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
     for name, value in asdict(report).items():
         print(f"{name:12} {value:.2e}")
     limits = (
-        f"limits are 0 for weights, {PROBABILITY_TOLERANCE:.0e} for probability, {TOLERANCE:.0e} for all but log_mel"
+        f"limits are 0 for weights, {PROBABILITY_TOLERANCE:.0e} for probability, {TOLERANCE:.0e} for all but frames"
     )
     if not report.agrees:
         raise UserError(f"{torch_file} and {flax_folder} differ: {limits}")

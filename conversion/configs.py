@@ -17,6 +17,7 @@ FRONTEND_FIELDS = {
     "num_mels": "n_mels",
     "f_min": "f_min",
     "f_max": "f_max",
+    "compression": "compression",
 }
 MODEL_FIELDS = {
     "pool": "pool",
@@ -51,8 +52,9 @@ def to_crnn_config(task: TaskConfig) -> CrnnConfig:
 def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> CrnnConfig:
     """Reads sizes off a checkpoint's shapes; what leaves no trace in them is taken from `known`.
 
-    Shapes tell channels, kernel, hidden size, layers, attention width, classes, batch normalisation, and, given the
-    pooling and the mels, the stride over mels. They do not tell the stride in time, pooling, rectifier or front end.
+    Shapes tell channels, kernel, hidden size, layers, attention width, classes, batch normalisation, PCEN, and, given
+    the pooling and the mels, the stride over mels. They do not tell the stride in time, pooling, rectifier or the rest
+    of the front end.
 
     Raises:
         MissingTensor: If a tensor that is needed for this is absent.
@@ -74,6 +76,7 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
         raise UnexpectedTensor(f"{backward[0]}: the GRU is bidirectional, so it cannot stream and is not supported")
     layers = sum(re.fullmatch(r"gru\.weight_ih_l\d+", key) is not None for key in state)
     sized: dict[str, Any] = {
+        "frontend": replace(known.frontend, compression="pcen" if "pcen.smoothing" in state else "log"),
         "conv_channels": channels,
         "kernel_size": (kernel[0], kernel[1]),
         "batch_norm": "conv.1.running_mean" in state,

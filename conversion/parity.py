@@ -11,7 +11,7 @@ import torch
 
 from conversion.files import from_module
 from kws_jax.config import CrnnConfig
-from kws_jax.frontend import log_compress, mel_power
+from kws_jax.frontend import mel_power
 from kws_jax.model import Crnn
 from torch_ref import frontend as torch_frontend
 from torch_ref.model import CRNN
@@ -27,23 +27,23 @@ class ParityReport:
 
     Attributes:
         weights: Between the tensors themselves; conversion is exact, so any difference is another model.
-        mel_power: Of the front end before the logarithm, relative to the largest power.
-        log_mel: Of the front end; near digital silence the logarithm magnifies rounding, and this is no fault.
-        logits: Of the model on the same log-mel.
-        attention: Of the attention weights on the same log-mel.
+        mel_power: Of the front end before compression, relative to the largest power.
+        frames: Of the front end; near digital silence compression magnifies rounding, and this is no fault.
+        logits: Of the model on the same frames.
+        attention: Of the attention weights on the same frames.
         probability: From samples to the keyword's probability, each side with its own front end.
     """
 
     weights: float
     mel_power: float
-    log_mel: float
+    frames: float
     logits: float
     attention: float
     probability: float
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing is NaN, weights are equal, and all but the log-mel are within the tolerances above."""
+        """Whether nothing is NaN, weights are equal, and all but the frames are within the tolerances above."""
         if not np.isfinite(astuple(self)).all() or self.weights:
             return False
         return (
@@ -61,18 +61,17 @@ def compare(model: CRNN, variables: dict[str, Any], config: CrnnConfig, waveform
         waveform: (batch, samples), float32 in [-1, 1].
     """
     model = model.eval()
-    crnn = jax.jit(Crnn(config).apply)
+    crnn, compress = (jax.jit(partial(Crnn(config).apply, method=method)) for method in (None, "compress"))
     with torch.no_grad():
         torch_power = torch_frontend.MelPower(model.config)(torch.from_numpy(waveform))
-        torch_mel = torch_frontend.log_mel(torch_power)
-        torch_logits, torch_attention = model.forward_with_attention(torch_mel)
+        torch_frames = model.compress(torch_power)
+        torch_logits, torch_attention = model.forward_with_attention(torch_frames)
         torch_probability = torch_logits.softmax(-1)
     with jax.default_matmul_precision("highest"):
         power = jax.jit(partial(mel_power, config.frontend))(jnp.asarray(waveform))
-        mel = log_compress(power)
-        same_mel = jnp.asarray(torch_mel.transpose(1, 2).numpy())
-        logits, attention = crnn(variables, same_mel)
-        probability = jax.nn.softmax(crnn(variables, mel)[0])
+        frames, _ = compress(variables, power)
+        logits, attention = crnn(variables, jnp.asarray(torch_frames.transpose(1, 2).numpy()))
+        probability = jax.nn.softmax(crnn(variables, frames)[0])
 
     def distance(ours: jax.Array, theirs: torch.Tensor) -> float:
         return float(np.abs(np.asarray(ours) - theirs.numpy()).max())
@@ -81,7 +80,7 @@ def compare(model: CRNN, variables: dict[str, Any], config: CrnnConfig, waveform
     return ParityReport(
         weights=max(jax.tree.leaves(weights)),
         mel_power=distance(power, torch_power.transpose(1, 2)) / max(float(power.max()), 1e-30),
-        log_mel=distance(mel, torch_mel.transpose(1, 2)),
+        frames=distance(frames, torch_frames.transpose(1, 2)),
         logits=distance(logits, torch_logits),
         attention=distance(attention, torch_attention),
         probability=distance(probability, torch_probability),

@@ -21,8 +21,7 @@ from kws_jax.data.audio import read_audio
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError
-from kws_jax.frontend import log_mel
-from kws_jax.model import Crnn, fold_batch_norm
+from kws_jax.model import Crnn, fold_batch_norm, frames_of
 
 checkpoints = next(path for folder in (".", "..") if (path := Path(folder, "checkpoints")).is_dir())
 config, variables, about = checkpoint.load(checkpoints / "happy" / "student_12x_stream.safetensors")
@@ -53,7 +52,7 @@ start, end = len(parts[0]), len(parts[0]) + len(parts[1])
 # They are centred, and the track is mirrored at both ends for the first and the last.
 
 # %%
-heard = np.asarray(log_mel(config.frontend, jnp.asarray(track)[None])[0])
+heard = np.asarray(frames_of(variables, config, jnp.asarray(track)[None])[0])
 assert heard.shape == (1 + len(track) // config.frontend.hop_length, config.frontend.num_mels)
 
 # %% [markdown]
@@ -73,7 +72,7 @@ every_step = jax.jit(partial(Crnn(config).apply, method="every_step"))
 
 def offline(waveform):
     """Logits of every step, (steps, classes)."""
-    return np.asarray(every_step(variables, log_mel(config.frontend, jnp.asarray(waveform)[None]))[0])
+    return np.asarray(every_step(variables, frames_of(variables, config, jnp.asarray(waveform)[None]))[0])
 
 
 word = track[start - SAMPLE_RATE : end + SAMPLE_RATE + 77]  # about three seconds, no whole number of blocks
@@ -93,7 +92,8 @@ print(f"{len(word)} samples are {num_blocks} blocks of {config.block_size}, and 
 # |---|---|---|
 # | `frontend.samples` | the last samples | the next frame's window reaches back no further |
 # | `frontend.blocks` | blocks so far | it tells the first block, whose left edge is mirrored, and when step 0 comes |
-# | `frames` | log-mel frames | the next kernel overlaps the last one by kernel - stride frames |
+# | `smoother` | PCEN's running means; nothing of a log-mel | a running mean needs no more of its past |
+# | `frames` | frames | the next kernel overlaps the last one by kernel - stride frames |
 # | `hidden` | the GRU's hidden state | it is all that a GRU knows of its past |
 # | `outputs`, `energies` | the attention's window | a softmax needs no more; $e = -\infty$ is a step not heard yet |
 

@@ -19,7 +19,7 @@ from kws_jax.data.corpus import load_corpus
 from kws_jax.data.splits import split_official
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.frontend import log_mel
-from kws_jax.model import Crnn
+from kws_jax.model import Crnn, frames_of
 from kws_jax.training.losses import step_times
 
 
@@ -69,7 +69,7 @@ def main(checkpoints: Positional[tuple[Path, ...]], data: Path, out: Path, clip:
 def attention_of(checkpoint: Path, waveform: Float32[np.ndarray, "samples"]) -> Attention:
     """Runs a model over a clip."""
     config, variables, _ = load(checkpoint)
-    run: Any = jit(lambda samples: Crnn(config).apply(variables, log_mel(config.frontend, samples)))
+    run: Any = jit(lambda samples: Crnn(config).apply(variables, frames_of(variables, config, samples)))
     logits, weights = run(jnp.asarray(waveform)[None])
     times = np.asarray(step_times(config, weights.shape[1]))
     width = config.receptive_field / SAMPLE_RATE

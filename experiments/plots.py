@@ -76,12 +76,13 @@ def save(figure: Figure, path: Path) -> None:
         raise UserError(f"{path}: {error}") from error
 
 
-def plot_stream(result: StreamResult, log_mel: Float32[np.ndarray, "frames mels"], seconds: float) -> Figure:
+def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"], unit: str, seconds: float) -> Figure:
     """Draws a stream.
 
     Args:
         result: What came out.
-        log_mel: What went in.
+        frames: What went in, as the model hears it.
+        unit: Of the frames.
         seconds: Its length.
     """
     figure = Figure(figsize=(9, 4.6), dpi=DPI, layout="constrained")
@@ -97,10 +98,10 @@ def plot_stream(result: StreamResult, log_mel: Float32[np.ndarray, "frames mels"
     top.grid(color="0.92")
     top.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
-    extent = (0, seconds, 0, log_mel.shape[1])
-    picture = bottom.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, cmap="viridis")
+    extent = (0, seconds, 0, frames.shape[1])
+    picture = bottom.imshow(frames.T, origin="lower", aspect="auto", extent=extent, cmap="viridis")
     for edge in (result.start, result.end):
         bottom.axvline(edge, color=ORANGE, linewidth=1)
     bottom.set(xlim=(0, seconds), xlabel="time (s)", ylabel="mel band")
-    figure.colorbar(picture, ax=[top, bottom], label="log-mel power (natural log)", pad=0.01, fraction=0.03)
+    figure.colorbar(picture, ax=[top, bottom], label=unit, pad=0.01, fraction=0.03)
     return figure

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -10,12 +10,13 @@ from kws_jax.errors import UserError
 
 SAMPLE_RATE = 16_000  # Hz
 POWER_RANGE = (1e-9, 1e9)  # mel power is clamped to it before the logarithm, as the reference does
+Compression = Literal["log", "pcen"]
 Steps = TypeVar("Steps", int, np.ndarray)
 
 
 @dataclass(frozen=True)
 class FrontendConfig:
-    """Log-mel spectrogram; the default is torchaudio's MelSpectrogram as the reference uses it.
+    """Mel spectrogram; the default is torchaudio's MelSpectrogram, and its logarithm, as the reference uses them.
 
     Attributes:
         window_length: Length of the Hann window and of the Fourier transform, in samples; even.
@@ -23,10 +24,12 @@ class FrontendConfig:
         num_mels: Number of triangular HTK mel bands between `f_min` and `f_max`.
         f_min: Where the lowest band begins, in Hz.
         f_max: Where the highest band ends, in Hz; half the sample rate by default.
+        compression: What becomes of mel power: its logarithm, or per-channel energy normalization, whose parameters
+            belong to the model (see `kws_jax.layers.Pcen`).
 
     Raises:
-        UserError: If the window is odd, a size is less than one sample or band, or the bands have no room below half
-            the sample rate.
+        UserError: If the window is odd, a size is less than one sample or band, the bands have no room below half the
+            sample rate, or there is no such compression.
     """
 
     window_length: int = 400
@@ -34,8 +37,11 @@ class FrontendConfig:
     num_mels: int = 40
     f_min: float = 0.0
     f_max: float | None = None
+    compression: Compression = "log"
 
     def __post_init__(self) -> None:
+        if self.compression not in get_args(Compression):
+            raise UserError(f"compression {self.compression!r} must be one of {', '.join(get_args(Compression))}")
         if self.window_length % 2 or min(self.window_length, self.hop_length, self.num_mels) < 1:
             raise UserError(
                 f"window_length {self.window_length} must be even, and it, hop_length {self.hop_length} and "
@@ -79,8 +85,8 @@ class CrnnConfig:
     A student is the same model with other numbers. Pairs are (mel, time), as in the reference.
 
     Attributes:
-        frontend: The log-mel in front of the model.
-        pool: Average pooling of the log-mel before the convolution.
+        frontend: The mel spectrogram in front of the model.
+        pool: Average pooling of the frames before the convolution.
         conv_channels: Output channels of the one convolution.
         kernel_size: Of the convolution, in pooled mels and pooled frames.
         stride: Of the convolution, in pooled mels and pooled frames.
@@ -130,6 +136,11 @@ class CrnnConfig:
                 f"a step of {self.block_size} samples is too short for the left edge's reflection: "
                 f"make hop_length x pool x stride in time exceed {self.frontend.padding}"
             )
+
+    @property
+    def has_pcen(self) -> bool:
+        """Whether mel power is normalized channel by channel, in place of its logarithm."""
+        return self.frontend.compression == "pcen"
 
     @property
     def conv_mels(self) -> int:
@@ -182,7 +193,7 @@ class CrnnConfig:
         return last_frame * self.frontend.hop_length + self.frontend.padding
 
     def num_steps(self, num_frames: int) -> int:
-        """Steps of a log-mel with `num_frames` frames (11 for 101 frames of the base)."""
+        """Steps of `num_frames` frames (11 for 101 frames of the base)."""
         return max(0, (num_frames - self.kernel_frames) // self.stride_frames + 1)
 
 

@@ -9,6 +9,7 @@ from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.frontend import mel_filterbank
 from kws_jax.streaming import init_state
 
+PCEN_MULTIPLICATIONS = 7  # a frame and band
 ROUNDING = 1e-6  # the highest bin lies on a corner, where its weight is zero but for rounding
 
 
@@ -50,7 +51,7 @@ def _energy_macs_per_step(config: CrnnConfig) -> int:
 
 
 def macs_per_clip(config: CrnnConfig, num_samples: int = 16_000) -> MacCount:
-    """Work of the model on one clip, from its log-mel on."""
+    """Work of the model on one clip, from its frames on."""
     steps = config.num_steps(config.frontend.num_frames(num_samples))
     return MacCount(
         conv=steps * _conv_macs_per_step(config),
@@ -74,24 +75,29 @@ def macs_per_streamed_second(config: CrnnConfig) -> float:
 
 
 def frontend_macs_per_second(config: CrnnConfig) -> float:
-    """Work of the log-mel on a second: window, real Fourier transform, power, and the non-zero filter taps.
+    """Work of the front end on a second: window, real Fourier transform, power, the non-zero filter taps, and PCEN.
 
     A real transform of n points is counted as (n / 2) log2(n) complex butterflies halved, of 4 products each: n log2 n.
+    PCEN multiplies by its scale, twice in the running mean, by the exponent and the root (each a factor of a
+    logarithm), by what the exponent makes of the mean, and by its gain; logarithms and exponentials are not counted.
     """
     frontend = config.frontend
     taps = int((mel_filterbank(frontend) > ROUNDING).sum())
     transform = frontend.window_length * math.log2(frontend.window_length)
     per_frame = frontend.window_length + transform + 2 * frontend.num_bins + taps
+    if config.has_pcen:
+        per_frame += PCEN_MULTIPLICATIONS * frontend.num_mels
     return per_frame * SAMPLE_RATE / frontend.hop_length
 
 
 def num_parameters(config: CrnnConfig) -> int:
     """Parameters of the deployed model, batch normalisation folded away (70,443 for the base)."""
+    pcen = 4 * config.frontend.num_mels if config.has_pcen else 0
     conv = config.conv_channels * (math.prod(config.kernel_size) + 1)
     inputs = [config.features] + [config.gru_hidden] * (config.gru_layers - 1)
     gru = sum(3 * config.gru_hidden * (size + config.gru_hidden + 2) for size in inputs)
     attention = config.attention_width * (config.gru_hidden + 2) + 1
-    return conv + gru + attention + config.num_classes * (config.gru_hidden + 1)
+    return pcen + conv + gru + attention + config.num_classes * (config.gru_hidden + 1)
 
 
 def state_bytes(config: CrnnConfig) -> int:

@@ -1,4 +1,4 @@
-"""Log-mel spectrogram: of a whole waveform, and of a stream of blocks with the samples carried over as state.
+"""Mel spectrogram: of a whole waveform, and of a stream of blocks with the samples carried over as state.
 
 Frames are centred: frame t covers samples [t * hop_length - padding, t * hop_length + padding) of a waveform that is
 mirrored at both ends, as in torch.stft(center=True, pad_mode="reflect").
@@ -88,10 +88,8 @@ def init_state(config: FrontendConfig, batch_size: int) -> FrontendState:
     return FrontendState(jnp.zeros((batch_size, context_length(config))), jnp.zeros(batch_size, jnp.int32))
 
 
-def step(
-    config: FrontendConfig, state: FrontendState, samples: Waveform
-) -> tuple[FrontendState, Float[Array, "batch frames mels"]]:
-    """Takes in one block and yields its block / hop_length newest complete frames.
+def step(config: FrontendConfig, state: FrontendState, samples: Waveform) -> tuple[FrontendState, MelPower]:
+    """Takes in one block and yields the mel power of its block / hop_length newest complete frames.
 
     With s = block / hop_length and r = config.right_frames, block k yields frames s k - r + 1 up to s (k + 1) - r. The
     first block's frames of negative index are undefined; its other frames see the mirrored left edge.
@@ -103,14 +101,14 @@ def step(
     """
     num_frames = samples.shape[1] // config.hop_length
     known = jnp.concatenate([_left_context(config, state, samples), samples], axis=1)
-    frames = log_compress(_frames_to_power(config, known[:, _unframed(config) :], num_frames))
+    frames = _frames_to_power(config, known[:, _unframed(config) :], num_frames)
     return FrontendState(known[:, known.shape[1] - state.samples.shape[1] :], state.blocks + 1), frames
 
 
 def flush(
     config: FrontendConfig, state: FrontendState, tail: Waveform, tail_length: Int[Array, ""]
-) -> tuple[Float[Array, "batch frames mels"], Int[Array, " batch"]]:
-    """Frames of a stream's end, which see the mirrored right edge.
+) -> tuple[MelPower, Int[Array, " batch"]]:
+    """Mel power of a stream's end, whose frames see the mirrored right edge.
 
     Args:
         config: Front end.
@@ -129,7 +127,7 @@ def flush(
     mirrored = jnp.where(position < end, position, 2 * (end - 1) - position)
     num_frames = block_size // config.hop_length - 1 + config.right_frames
     edged = known[:, jnp.maximum(mirrored, 0)[_unframed(config) :]]
-    frames = log_compress(_frames_to_power(config, edged, num_frames))
+    frames = _frames_to_power(config, edged, num_frames)
     # Counted from the last step on, as samples from the start of the stream overflow 32 bits after 37 hours.
     is_heard = (state.blocks > 0) | (tail_length > config.padding)
     return frames, jnp.where(is_heard, config.right_frames + tail_length // config.hop_length, 0)

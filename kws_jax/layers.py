@@ -1,15 +1,20 @@
 """The recurrent layers and the attention of the model, shared by whole clips and single steps of a stream."""
 
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from kws_jax.array_types import AttentionWeights, Sequence
+from kws_jax.array_types import AttentionWeights, Frames, MelPower, Sequence, Smoother
+from kws_jax.config import POWER_RANGE
 
 StepMask = Bool[Array, "batch steps"]
+PCEN_SCALE = 1e3  # of mel power, so that speech at a usual level is well above PCEN_FLOOR and the bias
+PCEN_FLOOR = 1e-6
+PCEN_GAIN = 3.0  # brings what comes out to the size of a log-mel's variations
 
 
 def gru_cell(
@@ -36,6 +41,55 @@ def gru_cell(
 
 def _uniform(bound: float) -> Callable[..., Array]:
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+class Pcen(nn.Module):
+    """Per-channel energy normalization: mel power over its own running mean, compressed by a root.
+
+    M_t = (1 - s) M_{t-1} + s E_t, M_0 = E_0;  F_t = (E_t / (floor + M_t)^a + d)^r - d^r, with s, a and r in (0, 1) and
+    d above 0, trained, each one number a band: s, a, r are sigmoids of the parameters, and d is an exponential.
+
+    References:
+        Wang, Getreuer, Hughes, Lyon, Saurous: Trainable Frontend For Robust and Far-Field Keyword Spotting, 2017.
+    """
+
+    @nn.compact
+    def __call__(
+        self, power: MelPower, smoother: Smoother | None = None, first: Int[Array, " batch"] | None = None
+    ) -> tuple[Frames, Smoother]:
+        """Normalizes frames that follow those the smoother has heard, and returns it after the last of them.
+
+        Args:
+            power: Mel power.
+            smoother: M before the first of these frames; none at the start of a clip.
+            first: Index of the frame that a stream begins with, among these; what lies before it is no frame. Negative
+                where the stream has begun before; 0 by default.
+        """
+        batch, frames, mels = power.shape
+        initial = {"smoothing": 0.047, "exponent": 0.95, "root": 0.5}
+        logits = {
+            name: self.param(name, _constant(math.log(value / (1 - value))), (mels,)) for name, value in initial.items()
+        }
+        smoothing, exponent, root = (nn.sigmoid(logits[name]) for name in initial)
+        log_bias = self.param("bias", _constant(math.log(2.0)), (mels,))
+        bias = jnp.exp(log_bias)
+        energy = jnp.minimum(power, POWER_RANGE[1]) * PCEN_SCALE
+        since = jnp.arange(frames) - (jnp.zeros(batch, int) if first is None else first)[:, None]
+
+        def body(mean: Array, frame: tuple[Array, Array]) -> tuple[Array, Array]:
+            now, age = frame[0], frame[1][:, None]
+            mean = jnp.where(age > 0, (1.0 - smoothing) * mean + smoothing * now, jnp.where(age == 0, now, mean))
+            return mean, mean
+
+        start = jnp.zeros((batch, mels)) if smoother is None else smoother
+        last, means = jax.lax.scan(body, start, (jnp.moveaxis(energy, 1, 0), since.T))
+        normalized = energy * jnp.exp(-exponent * jnp.log(PCEN_FLOOR + jnp.moveaxis(means, 0, 1)))
+        # Powers as exponentials of logarithms: XLA's own power takes twice as long to train through.
+        return PCEN_GAIN * (jnp.exp(root * jnp.log(normalized + bias)) - jnp.exp(root * log_bias)), last
+
+
+def _constant(value: float) -> Callable[..., Array]:
+    return lambda key, shape: jnp.full(shape, value, jnp.float32)
 
 
 class Convolution(nn.Module):

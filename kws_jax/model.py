@@ -1,4 +1,4 @@
-"""The CRNN with attention as a Flax module: log-mel to logits."""
+"""The CRNN with attention as a Flax module: mel power to frames, and frames to logits."""
 
 from dataclasses import replace
 from functools import partial
@@ -7,12 +7,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from kws_jax.array_types import AttentionWeights, Key, Logits, LogMel, Params, Sequence, Waveform
+from kws_jax.array_types import (
+    AttentionWeights,
+    Frames,
+    Key,
+    Logits,
+    MelPower,
+    Params,
+    Sequence,
+    Smoother,
+    Waveform,
+)
 from kws_jax.config import CrnnConfig
-from kws_jax.frontend import log_mel
-from kws_jax.layers import AttentionEnergy, Convolution, Gru, StepMask, attend, attend_trailing
+from kws_jax.frontend import log_compress, mel_power
+from kws_jax.layers import AttentionEnergy, Convolution, Gru, Pcen, StepMask, attend, attend_trailing
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -44,6 +54,8 @@ class Crnn(nn.Module):
         """Names the parts; they are the top level of the parameters."""
         config = self.config
         (kernel_mels, kernel_time), (stride_mels, stride_time) = config.kernel_size, config.stride
+        if config.has_pcen:
+            self.pcen = Pcen()
         self.conv = Convolution(config.conv_channels, (kernel_time, kernel_mels), (stride_time, stride_mels))
         if config.batch_norm:
             self.batch_norm = nn.BatchNorm(momentum=0.9, epsilon=BATCH_NORM_EPSILON)
@@ -51,12 +63,20 @@ class Crnn(nn.Module):
         self.attention = AttentionEnergy(config.attention_width)
         self.classifier = nn.Dense(config.num_classes)
 
-    def convolve(self, log_mel: LogMel, training: bool = False) -> Float[Array, "batch steps features"]:
+    def compress(
+        self, power: MelPower, smoother: Smoother | None = None, first: Int[Array, " batch"] | None = None
+    ) -> tuple[Frames, Smoother]:
+        """Mel power as the model hears it, and what PCEN's smoother then is; see `kws_jax.layers.Pcen`."""
+        if self.config.has_pcen:
+            return self.pcen(power, smoother, first)
+        return log_compress(power), jnp.zeros((power.shape[0], 0)) if smoother is None else smoother
+
+    def convolve(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps features"]:
         """Pooling, convolution and what follows it, flattened channel-major (as torch's are)."""
         pool_mels, pool_time = self.config.pool
-        batch, frames, mels = log_mel.shape
-        pooled = log_mel[:, : frames // pool_time * pool_time, : mels // pool_mels * pool_mels]
-        pooled = pooled.reshape(batch, frames // pool_time, pool_time, mels // pool_mels, pool_mels).mean((2, 4))
+        batch, length, mels = frames.shape
+        pooled = frames[:, : length // pool_time * pool_time, : mels // pool_mels * pool_mels]
+        pooled = pooled.reshape(batch, length // pool_time, pool_time, mels // pool_mels, pool_mels).mean((2, 4))
         maps = self.conv(pooled)
         if self.config.batch_norm:
             maps = self.batch_norm(maps, use_running_average=not training)
@@ -83,21 +103,21 @@ class Crnn(nn.Module):
         context, weights = attend(outputs, energies)
         return Outputs(self.classifier(context), weights, context)
 
-    def every_step(self, log_mel: LogMel, training: bool = False) -> Float[Array, "batch steps classes"]:
+    def every_step(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps classes"]:
         """Logits of every step of whole tracks, attending over the trailing window, from a hidden state of zero."""
-        features = self.convolve(log_mel, training)
-        outputs, energies, _ = self.recur(features, zero_hidden(self.config, log_mel.shape[0]), training)
+        features = self.convolve(frames, training)
+        outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0]), training)
         return self.classifier(attend_trailing(outputs, energies, self.config.max_window_length))
 
-    def outputs(self, log_mel: LogMel, training: bool = False) -> Outputs:
+    def outputs(self, frames: Frames, training: bool = False) -> Outputs:
         """All outputs of whole clips, from a hidden state of zero."""
-        features = self.convolve(log_mel, training)
-        outputs, energies, _ = self.recur(features, zero_hidden(self.config, log_mel.shape[0]), training)
+        features = self.convolve(frames, training)
+        outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0]), training)
         return self.classify(outputs, energies)
 
-    def __call__(self, log_mel: LogMel, training: bool = False) -> tuple[Logits, AttentionWeights]:
+    def __call__(self, frames: Frames, training: bool = False) -> tuple[Logits, AttentionWeights]:
         """Logits and attention weights of whole clips, from a hidden state of zero."""
-        outputs = self.outputs(log_mel, training)
+        outputs = self.outputs(frames, training)
         return outputs.logits, outputs.attention
 
 
@@ -110,13 +130,19 @@ def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch laye
 def init_variables(key: Key, config: CrnnConfig) -> dict[str, Params]:
     """Fresh variables: "params", and "batch_stats" where the model has batch normalisation."""
     shortest = jnp.zeros((1, config.kernel_frames, config.frontend.num_mels))
-    variables: Any = Crnn(config).init(key, shortest)
+    variables: Any = Crnn(config).init(key, shortest, method=lambda model, power: model(model.compress(power)[0]))
     return variables
+
+
+def frames_of(variables: dict[str, Params], config: CrnnConfig, waveform: Waveform) -> Frames:
+    """Whole waveforms as the model hears them: their log-mel, or what PCEN makes of their mel power."""
+    frames: Any = Crnn(config).apply(variables, mel_power(config.frontend, waveform), method="compress")
+    return frames[0]
 
 
 def predict(variables: dict[str, Params], config: CrnnConfig, waveform: Waveform) -> Logits:
     """Logits of whole waveforms: front end and model."""
-    return Crnn(config).apply(variables, log_mel(config.frontend, waveform))[0]
+    return Crnn(config).apply(variables, frames_of(variables, config, waveform))[0]
 
 
 def fold_batch_norm(config: CrnnConfig, variables: dict[str, Params]) -> tuple[CrnnConfig, dict[str, Params]]:

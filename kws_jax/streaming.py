@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.special import softmax
 
 from kws_jax import frontend
-from kws_jax.array_types import LogMel, Params, Waveform
+from kws_jax.array_types import Frames, MelPower, Params, Smoother, Waveform
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.data.audio import checked_samples
 from kws_jax.layers import attend_trailing
@@ -32,14 +32,16 @@ class StreamState(NamedTuple):
 
     Attributes:
         frontend: The last samples, and the number of blocks heard.
-        frames: Log-mel frames that coming steps still need (kernel - stride, and those heard ahead of their step).
+        smoother: Of PCEN, one a mel band; none where the model takes the logarithm.
+        frames: Frames that coming steps still need (kernel - stride, and those heard ahead of their step).
         hidden: GRU state; every frame has entered it once.
         outputs: GRU outputs in the attention window, oldest first.
         energies: Their attention energies; -inf where the window has not filled yet.
     """
 
     frontend: frontend.FrontendState
-    frames: LogMel
+    smoother: Smoother
+    frames: Frames
     hidden: Float[Array, "batch layers hidden"]
     outputs: Float[Array, "batch window hidden"]
     energies: Float[Array, "batch window"]
@@ -57,6 +59,7 @@ def init_state(config: CrnnConfig, batch_size: int) -> StreamState:
     window = config.max_window_length
     return StreamState(
         frontend=frontend.init_state(config.frontend, batch_size),
+        smoother=jnp.zeros((batch_size, config.frontend.num_mels if config.has_pcen else 0)),
         frames=jnp.zeros((batch_size, kept_frames, config.frontend.num_mels)),
         hidden=zero_hidden(config, batch_size),
         outputs=jnp.zeros((batch_size, window, config.gru_hidden)),
@@ -113,7 +116,8 @@ def flush(
     """
     if tail is None:
         tail = jnp.zeros((state.energies.shape[0], config.block_size))
-    new_frames, num_frames = frontend.flush(config.frontend, state.frontend, tail, jnp.asarray(tail_length))
+    power, num_frames = frontend.flush(config.frontend, state.frontend, tail, jnp.asarray(tail_length))
+    new_frames, _ = _compress(params, config, state, power)
     frames = jnp.concatenate([state.frames, new_frames], axis=1)
     num_frames += state.frames.shape[1]
     index = jnp.arange(config.num_steps(frames.shape[1]))
@@ -134,19 +138,25 @@ def _take_blocks(
     """The steps of one block or more, all at once but for the GRU's."""
     num_blocks = samples.shape[1] // config.block_size
     heard = state.frontend.blocks
-    frontend_state, new_frames = frontend.step(config.frontend, state.frontend, samples)
+    frontend_state, power = frontend.step(config.frontend, state.frontend, samples)
+    new_frames, smoother = _compress(params, config, state, power)
     frames = jnp.concatenate([state.frames, new_frames], axis=1)
     is_step = heard[:, None] + jnp.arange(num_blocks) >= config.warmup_blocks
     needed = (num_blocks - 1) * config.stride_frames + config.kernel_frames
     state, logits = _advance(params, config, state, frames[:, :needed], is_step)
-    return state._replace(
-        frontend=frontend_state._replace(blocks=heard + num_blocks),
-        frames=frames[:, num_blocks * config.stride_frames :],
-    ), logits
+    frontend_state = frontend_state._replace(blocks=heard + num_blocks)
+    kept = frames[:, num_blocks * config.stride_frames :]
+    return state._replace(frontend=frontend_state, smoother=smoother, frames=kept), logits
+
+
+def _compress(params: Params, config: CrnnConfig, state: StreamState, power: MelPower) -> tuple[Frames, Smoother]:
+    """Frames of new mel power; of the first block's, those of negative index are no frames of the stream."""
+    first = jnp.where(state.frontend.blocks == 0, config.frontend.right_frames - 1, -1)
+    return Crnn(config).bind({"params": params}).compress(power, state.smoother, first)
 
 
 def _advance(
-    params: Params, config: CrnnConfig, state: StreamState, frames: LogMel, is_step: Bool[Array, "batch steps"]
+    params: Params, config: CrnnConfig, state: StreamState, frames: Frames, is_step: Bool[Array, "batch steps"]
 ) -> tuple[StreamState, Float[Array, "batch steps classes"]]:
     """Steps of convolution, GRU and attention, where `is_step`; elsewhere the logits are NaN.
 
@@ -163,10 +173,7 @@ def _advance(
 
 
 def _select(mask: Bool[Array, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
-    def by_row(true: Array, false: Array) -> Array:
-        return jnp.where(mask.reshape(-1, *[1] * (true.ndim - 1)), true, false)
-
-    return jax.tree.map(by_row, where_true, where_false)
+    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), where_true, where_false)
 
 
 _compiled_step = jax.jit(step, static_argnames="config")
@@ -191,11 +198,6 @@ class StreamingKws:
         self.params = jax.tree.map(jnp.asarray, params)
         self.config = config
         self.reset()
-
-    @property
-    def max_window_length(self) -> int:
-        """Steps that the attention sees."""
-        return self.config.max_window_length
 
     def reset(self) -> None:
         """Forgets everything heard so far."""

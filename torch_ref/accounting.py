@@ -46,7 +46,7 @@ def float_twin(model: CRNN) -> CRNN:
 
 
 def thop_macs(model: CRNN, num_samples: int = ONE_SECOND) -> int:
-    """Returns thop's count of multiply-accumulates for one clip's log-mel (932,224 for the base).
+    """Returns thop's count of multiply-accumulates for one clip's frames (932,224 for the base).
 
     thop adds some elementwise operations of the GRU and one operation per pooled cell, counts batch normalisation as
     four operations per value, and leaves out biases, softmax and the attention's weighted sum.
@@ -65,7 +65,7 @@ def thop_macs(model: CRNN, num_samples: int = ONE_SECOND) -> int:
 def flop_counter_macs(model: CRNN, num_samples: int = ONE_SECOND) -> int:
     """Returns the multiply-accumulates of convolution and matrix products alone (913,920 for the base).
 
-    It is half of what torch's own counter finds for one clip's log-mel.
+    It is half of what torch's own counter finds for one clip's frames.
     """
     twin = float_twin(model)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

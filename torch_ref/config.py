@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 __all__ = ["TaskConfig"]
 
+Compression = Literal["log", "pcen"]
 Steps = TypeVar("Steps", int, np.ndarray)
 
 
@@ -16,7 +17,7 @@ class TaskConfig:
     """Front end and CRNN; the default is the reference model ("base"). Pairs are (mel, time).
 
     A student is the same model with other numbers; `pool`, `attention_hidden_size`, `batch_norm`, `relu` and
-    `max_window_length` are fields that the reference does not have.
+    `max_window_length` are fields that the reference does not have, nor has it any compression but the logarithm.
 
     Attributes:
         sample_rate: In Hz.
@@ -25,7 +26,8 @@ class TaskConfig:
         n_mels: Number of HTK mel bands between f_min and f_max.
         f_min: Where the lowest band begins, in Hz.
         f_max: Where the highest band ends, in Hz; half the sample rate by default.
-        pool: Average pooling of the log-mel before the convolution; what does not fill a cell is dropped.
+        compression: Of mel power: its logarithm, or per-channel energy normalization (`model.Pcen`).
+        pool: Average pooling of the frames before the convolution; what does not fill a cell is dropped.
         cnn_out_channels: Output channels of the one convolution.
         kernel_size: Of the convolution, in pooled mels and pooled frames.
         stride: Of the convolution, in pooled mels and pooled frames.
@@ -45,6 +47,7 @@ class TaskConfig:
     n_mels: int = 40
     f_min: float = 0.0
     f_max: float | None = None
+    compression: Compression = "log"
     pool: tuple[int, int] = (1, 1)
     cnn_out_channels: int = 8
     kernel_size: tuple[int, int] = (5, 20)
@@ -59,6 +62,8 @@ class TaskConfig:
     max_window_length: int = 11
 
     def __post_init__(self) -> None:
+        if self.compression not in get_args(Compression):
+            raise ValueError(f"compression {self.compression!r} must be one of {', '.join(get_args(Compression))}")
         if self.max_window_length < 1:
             raise ValueError(f"max_window_length {self.max_window_length} must be 1 or more")
         if self.conv_mels < 1:
@@ -113,5 +118,5 @@ class TaskConfig:
         return 1 + num_samples // self.hop_length if num_samples > self.padding else 0
 
     def num_steps(self, num_frames: int) -> int:
-        """Steps, the convolution's outputs in time, of a log-mel with `num_frames` frames (11 for 101)."""
+        """Steps, the convolution's outputs in time, of `num_frames` frames (11 for 101)."""
         return max(0, (num_frames // self.pool[1] - self.kernel_size[1]) // self.stride[1] + 1)

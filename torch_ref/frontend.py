@@ -1,4 +1,4 @@
-"""The reference's front end: waveform to log-mel, by torchaudio."""
+"""The reference's front end: waveform to mel power, by torchaudio, and its logarithm."""
 
 import torch
 from jaxtyping import Float

@@ -1,12 +1,54 @@
-"""The reference model: convolution, GRU, attention over time, linear head."""
+"""The reference model: compression of mel power, convolution, GRU, attention over time, linear head."""
+
+import math
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from torch_ref.config import TaskConfig
+from torch_ref.frontend import log_mel
 
-__all__ = ["CRNN", "Attention", "TaskConfig"]
+__all__ = ["CRNN", "Attention", "Pcen", "TaskConfig"]
+
+
+class Pcen(nn.Module):
+    """Per-channel energy normalization, one frame after the other, in float32 whatever its parameters are stored as.
+
+    With mel power P: E_t = 1000 min(P_t, 10^9);  M_t = (1 - s) M_{t-1} + s E_t, M_0 = E_0;
+    F_t = 3 ((E_t / (10^-6 + M_t)^a + d)^r - d^r). Of each band s, a, r are sigmoids of `smoothing`, `exponent` and
+    `root`, and d is the exponential of `bias`.
+
+    References:
+        Wang, Getreuer, Hughes, Lyon, Saurous: Trainable Frontend For Robust and Far-Field Keyword Spotting, 2017.
+    """
+
+    def __init__(self, n_mels: int) -> None:
+        super().__init__()
+        smoothing, exponent, root, bias = math.log(0.047 / 0.953), math.log(0.95 / 0.05), 0.0, math.log(2.0)
+        self.smoothing = nn.Parameter(torch.full((n_mels,), smoothing))
+        self.exponent = nn.Parameter(torch.full((n_mels,), exponent))
+        self.root = nn.Parameter(torch.full((n_mels,), root))
+        self.bias = nn.Parameter(torch.full((n_mels,), bias))
+
+    def forward(
+        self, power: Float[Tensor, "batch mels frames"], smoother: Float[Tensor, "batch mels"]
+    ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch mels"]]:
+        """Normalizes frames, and returns the smoother after the last of them.
+
+        Args:
+            power: Mel power.
+            smoother: M before these frames; negative where there has been none.
+        """
+        smoothing, exponent, root = (
+            parameter.float().sigmoid() for parameter in (self.smoothing, self.exponent, self.root)
+        )
+        bias = self.bias.float().exp()
+        at_silence, frames = bias**root, []
+        for energy in (1000 * power.clamp(max=1e9)).unbind(2):
+            smoother = torch.where(smoother < 0, energy, (1 - smoothing) * smoother + smoothing * energy)
+            frames.append(3 * ((energy / (1e-6 + smoother) ** exponent + bias) ** root - at_silence))
+        return torch.stack(frames, dim=2), smoother
 
 
 class Attention(nn.Module):
@@ -40,6 +82,7 @@ class CRNN(nn.Module):
     def __init__(self, config: TaskConfig) -> None:
         super().__init__()
         self.config = config
+        self.pcen = Pcen(config.n_mels) if config.compression == "pcen" else None
         # thop counts a pooling of single cells as work, so the base has none.
         self.pool = nn.Identity() if config.pool == (1, 1) else nn.AvgPool2d(config.pool)
         channels = config.cnn_out_channels
@@ -60,6 +103,16 @@ class CRNN(nn.Module):
         self.attention = Attention(config.hidden_size, config.attention_hidden_size)
         self.classifier = nn.Linear(config.hidden_size, config.num_classes)
 
+    def compress(self, mel_power: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch mels frames"]:
+        """Returns whole clips as the model hears them, float32: their log-mel, or what PCEN makes of mel power."""
+        return self.compress_next(mel_power, -torch.ones_like(mel_power[..., 0]))[0]
+
+    def compress_next(
+        self, mel_power: Float[Tensor, "batch mels frames"], smoother: Float[Tensor, "batch bands"]
+    ) -> tuple[Float[Tensor, "batch mels frames"], Float[Tensor, "batch bands"]]:
+        """Returns the same of a stream's next frames, and PCEN's smoother after them (see `Pcen`)."""
+        return (log_mel(mel_power), smoother) if self.pcen is None else self.pcen(mel_power, smoother)
+
     def features(self, input: Float[Tensor, "batch mels frames"]) -> Float[Tensor, "batch steps features"]:
         """Returns the GRU's input: pooled, convolved, flattened."""
         return self.conv(self.pool(input.unsqueeze(1))).transpose(1, 2)
@@ -70,7 +123,7 @@ class CRNN(nn.Module):
         """Returns the logits and the attention weights over the steps.
 
         Args:
-            input: Log-mel with at least pool x kernel frames in time.
+            input: What `compress` returns, in the model's type, with at least pool x kernel frames in time.
         """
         sequence, _ = self.gru(self.features(input))
         context, weights = self.attention(sequence)

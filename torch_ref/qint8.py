@@ -30,7 +30,7 @@ def to_qint8(model: CRNN) -> CRNN:
 
         scale = max(max|W| / 127.5, 2^-23),  int8 = clip(round_half_even(W * (1 / scale)), -128, 127),  zero_point = 0
 
-    Activations are quantized as they come, over the whole batch; the convolution and all biases stay float32.
+    Activations are quantized as they come, over the whole batch; PCEN, the convolution and all biases stay float32.
     """
     # torch fills quantized layers with random numbers before it sets their weights.
     with _quantization_warnings_ignored(), torch.random.fork_rng(devices=[]):
@@ -55,8 +55,7 @@ def integer_weights(model: CRNN) -> dict[str, Tensor]:
     """
     if not is_quantized(model):
         raise ValueError("the model is not quantized: its weights are its state_dict")
-    # Only the convolution and its normalisation stay as they are.
-    tensors = {f"conv.{name}": tensor.detach().clone() for name, tensor in model.conv.state_dict().items()}
+    tensors = {name: tensor.clone() for name, tensor in _float_tensors(model).items()}
     for prefix, module in _quantized_modules(model).items():
         weights, biases = _unpack(module)
         for name, weight in weights.items():
@@ -77,7 +76,8 @@ def load_qint8(config: TaskConfig, tensors: Mapping[str, Tensor]) -> CRNN:
     with torch.random.fork_rng(devices=[]):
         model = to_qint8(CRNN(config))
     check_like(integer_weights(model), tensors)
-    model.conv.load_state_dict({name: tensors[f"conv.{name}"] for name in model.conv.state_dict()})
+    for name, tensor in _float_tensors(model).items():
+        tensor.copy_(tensors[name])
     for prefix, module in _quantized_modules(model).items():
         weights, biases = _unpack(module)
         new_weights = {name: _quantized(tensors, f"{prefix}.{name}") for name in weights}
@@ -87,6 +87,11 @@ def load_qint8(config: TaskConfig, tensors: Mapping[str, Tensor]) -> CRNN:
         else:
             module.set_weight_bias(new_weights["weight"], new_biases["bias"])
     return model
+
+
+def _float_tensors(model: CRNN) -> dict[str, Tensor]:
+    """What stays as it is: PCEN, the convolution and its normalisation."""
+    return {name: tensor for name, tensor in model.state_dict().items() if name.startswith(("pcen.", "conv."))}
 
 
 def _quantized_modules(model: CRNN) -> dict[str, dynamic.GRU | dynamic.Linear]:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from torch_ref.frontend import MelPower, log_mel
+from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
 from torch_ref.threads import single_thread
 
@@ -32,7 +32,8 @@ class StreamState(NamedTuple):
     Attributes:
         samples: The last samples, which the next frames reach back to.
         blocks: Blocks heard so far.
-        frames: Log-mel frames that coming steps still need, in the model's type, as are all that follow.
+        smoother: Of PCEN, negative before the first frame; of a log-mel there is none.
+        frames: Frames that coming steps still need, in the model's type, as are all that follow.
         hidden: GRU state; every frame has entered it once.
         outputs: GRU outputs in the attention window, oldest first.
         energies: Their attention energies; -inf where the window has not filled yet.
@@ -40,6 +41,7 @@ class StreamState(NamedTuple):
 
     samples: Float[Tensor, "batch context"]
     blocks: Int[Tensor, " batch"]
+    smoother: Float[Tensor, "batch bands"]
     frames: Float[Tensor, "batch mels kept"]
     hidden: Float[Tensor, "batch layers hidden"]
     outputs: Float[Tensor, "batch window hidden"]
@@ -50,7 +52,7 @@ class StreamingModel:
     """The functions of a stream, which hold no state: they take one and return the next.
 
     Args:
-        model: In evaluation mode; float32, float16 or dynamically quantized. Its log-mel is computed in float32.
+        model: In evaluation mode; float32, float16 or dynamically quantized. Its frames are computed in float32.
             The attention sees its configuration's `max_window_length` steps: the newest and those before it.
 
     Raises:
@@ -81,6 +83,7 @@ class StreamingModel:
         return StreamState(
             samples=torch.zeros(batch_size, self._context_length),
             blocks=torch.zeros(batch_size, dtype=torch.int64),
+            smoother=-torch.ones(batch_size, config.n_mels if self.model.pcen else 0),
             frames=torch.zeros(batch_size, config.n_mels, kept_frames, dtype=self.dtype),
             hidden=torch.zeros(batch_size, config.gru_num_layers, config.hidden_size, dtype=self.dtype),
             outputs=torch.zeros(batch_size, window, config.hidden_size, dtype=self.dtype),
@@ -93,9 +96,9 @@ class StreamingModel:
         """Takes in one block of config.block_size samples and yields one step's logits, NaN before step 0."""
         is_step = state.blocks >= self.config.warmup_blocks
         known = torch.cat([self._left_context(state, samples), samples], dim=1)
-        frames = torch.cat([state.frames, self._log_mel(known)], dim=2)
-        state, logits = self._advance(state, frames[..., : self.config.kernel_frames], is_step)
-        frames = frames[..., self.config.stride_frames :]
+        state = self._hear(state, known)
+        state, logits = self._advance(state, state.frames[..., : self.config.kernel_frames], is_step)
+        frames = state.frames[..., self.config.stride_frames :]
         return state._replace(samples=known[:, samples.shape[1] :], blocks=state.blocks + 1, frames=frames), logits
 
     def flush(
@@ -112,7 +115,7 @@ class StreamingModel:
         known = torch.cat([self._left_context(state, tail), tail[:, :tail_length]], dim=1)
         known = functional.pad(known[:, None], (0, config.padding), mode="reflect")[:, 0]
         # The hop after the stream's last frame is not full, so no frame beyond the last one comes out.
-        frames = torch.cat([state.frames, self._log_mel(known)], dim=2)
+        frames = self._hear(state, known).frames
         is_heard = (state.blocks > 0) | (tail_length > config.padding)
         logits = []
         for index in range(config.num_steps(frames.shape[2])):
@@ -131,8 +134,13 @@ class StreamingModel:
         edge = functional.pad(block[:, 1 : padding + 1].flip(1), (state.samples.shape[1] - padding, 0))
         return torch.where((state.blocks == 0)[:, None], edge, state.samples)
 
-    def _log_mel(self, known: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch mels frames"]:
-        return log_mel(self._mel_power(known[:, self._unframed :])).to(self.dtype)
+    def _hear(self, state: StreamState, known: Float[Tensor, "batch samples"]) -> StreamState:
+        """Adds the frames of these samples; where PCEN starts, copies of frame 0 stand for what is before it."""
+        power = self._mel_power(known[:, self._unframed :])
+        copied = power[..., torch.arange(power.shape[2]).clamp(min=self.config.right_frames - 1)]
+        power = torch.where((state.blocks == 0)[:, None, None], copied, power)
+        frames, smoother = self.model.compress_next(power, state.smoother)
+        return state._replace(smoother=smoother, frames=torch.cat([state.frames, frames.to(self.dtype)], dim=2))
 
     def _advance(
         self, state: StreamState, frames: Float[Tensor, "batch mels kernel"], is_step: Bool[Tensor, " batch"]
@@ -150,10 +158,8 @@ class StreamingModel:
 
 
 def _select(mask: Bool[Tensor, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
-    def by_row(true: Tensor, false: Tensor) -> Tensor:
-        return torch.where(mask.reshape(-1, *[1] * (true.ndim - 1)), true, false)
-
-    return StreamState(*map(by_row, where_true, where_false))
+    pairs = zip(where_true, where_false, strict=True)
+    return StreamState(*(torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 
 
 class StreamingKws:
@@ -172,11 +178,6 @@ class StreamingKws:
     def __init__(self, model: CRNN) -> None:
         self.streaming_model = StreamingModel(model)
         self.reset()
-
-    @property
-    def max_window_length(self) -> int:
-        """Steps that the attention sees."""
-        return self.streaming_model.config.max_window_length
 
     def reset(self) -> None:
         """Forgets everything heard so far."""

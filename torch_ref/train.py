@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from torch_ref.augment import WaveAugmentation, mask_mel_power
 from torch_ref.config import TaskConfig
-from torch_ref.frontend import MelPower, log_mel
+from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
 from torch_ref.resume import Resume, TrainingSaver
 from torch_ref.threads import single_thread
@@ -180,7 +180,7 @@ def _train_step(
 
     def step(waveforms: Float[Tensor, "batch samples"], labels: Int[Tensor, "batch"]) -> float:
         mels = mask_mel_power(mel_power(augment_waves(waveforms, generator)), generator)
-        loss = nn.functional.cross_entropy(model(log_mel(mels)), labels)
+        loss = nn.functional.cross_entropy(model(model.compress(mels)), labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), recipe.max_gradient_norm, error_if_nonfinite=True)
@@ -193,7 +193,7 @@ def _train_step(
 def predict(model: CRNN, frontend: MelPower, waveforms: Array, batch_size: int = 256) -> np.ndarray:
     """Returns the logits (clips, classes) of many clips, float32, from a float32, float16 or qint8 model.
 
-    The log-mel is computed in float32 and cast to the model's type. A dynamically quantized model takes the range of
+    The frames are computed in float32 and cast to the model's type. A dynamically quantized model takes the range of
     its activations over the batch, so its logits depend, slightly, on which clips share one; batch_size=1 makes them
     independent.
 
@@ -209,6 +209,7 @@ def predict(model: CRNN, frontend: MelPower, waveforms: Array, batch_size: int =
     with torch.inference_mode():
         for start in range(0, len(waveforms), batch_size):
             rows = slice(start, start + batch_size)
-            logits[rows] = model(log_mel(frontend(_as_waveforms(waveforms[rows]))).to(dtype)).float().numpy()
+            frames = model.compress(frontend(_as_waveforms(waveforms[rows]))).to(dtype)
+            logits[rows] = model(frames).float().numpy()
     model.train(was_training)
     return logits

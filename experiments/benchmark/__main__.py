@@ -11,7 +11,7 @@ configurations of its `models`, rows:
 
 Runtimes: "JAX stream" and "PyTorch stream" take a block a call, as from a microphone, through the streaming classes;
 "JAX scan" takes all blocks in one call; "JAX clip" and "PyTorch clip" take one second in one call; all from raw samples
-to probability. "JAX model" and "PyTorch model" are a clip's log-mel to logits, which leaves the front end out.
+to probability. "JAX model" and "PyTorch model" are a clip's frames to logits, which leaves the front end out.
 """
 
 from dataclasses import replace

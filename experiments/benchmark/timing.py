@@ -14,7 +14,7 @@ from kws_jax.array_types import Params
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.model import Crnn, predict
 from torch_ref import accounting
-from torch_ref.frontend import MelPower, log_mel
+from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
 from torch_ref.streaming import StreamingKws
 
@@ -76,7 +76,7 @@ def torch_clip(model: CRNN) -> Timed:
 
     @torch.inference_mode()
     def call() -> torch.Tensor:
-        return torch.softmax(model(log_mel(mel_power(clip)).to(dtype)).float(), dim=1)[:, 1]
+        return torch.softmax(model(model.compress(mel_power(clip)).to(dtype)).float(), dim=1)[:, 1]
 
     return Timed(call, 1.0)
 
@@ -89,14 +89,14 @@ def jax_clip(params: Params, config: CrnnConfig) -> Timed:
 
 
 def torch_model(model: CRNN) -> Timed:
-    """The model alone, eager, from the log-mel of one second on."""
+    """The model alone, eager, from the frames of one second on."""
     config, dtype = model.config, model.get_parameter("conv.0.weight").dtype
     frames = torch.zeros(1, config.n_mels, config.num_frames(SAMPLE_RATE), dtype=dtype)
     return Timed(torch.inference_mode()(partial(model, frames)), 1.0)
 
 
 def jax_model(params: Params, config: CrnnConfig) -> Timed:
-    """The model alone, compiled, from the log-mel of one second on."""
+    """The model alone, compiled, from the frames of one second on."""
     model = jax.jit(lambda params, frames: Crnn(config).apply({"params": params}, frames)[0])
     frames = jnp.zeros((1, config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels))
     return Timed(lambda: model(params, frames).block_until_ready(), 1.0)

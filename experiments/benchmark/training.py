@@ -12,10 +12,10 @@ from torch import nn
 
 from conversion.configs import to_task_config
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
-from kws_jax.frontend import log_mel
+from kws_jax.frontend import mel_power
 from kws_jax.model import init_variables
 from kws_jax.training import train
-from kws_jax.training.losses import loss_function
+from kws_jax.training.losses import Batch, loss_function
 from kws_jax.training.recipe import Recipe, optimizer
 from kws_jax.training.training_set import TrainingSet
 from torch_ref import frontend, model
@@ -34,7 +34,7 @@ def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int)
     project's own: one scan over batches that are gathered from cached mel power, augmented and masked.
     """
     calls: dict[tuple[str, str], Call] = {}
-    for source in ("log-mel", "samples"):
+    for source in ("mel power", "samples"):
         calls["PyTorch", f"step from {source}"] = torch_step(config, batch_size, source)
         calls["JAX", f"step from {source}"] = jax_step(config, batch_size, source)
     calls["JAX", EPOCH] = jax_epoch(config, batch_size, BATCHES)
@@ -56,14 +56,14 @@ def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int)
 def torch_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
     """A step of the seminar's loop in PyTorch."""
     recipe, task = SeminarRecipe(), to_task_config(config)
-    crnn, mel_power = model.CRNN(task).train(), frontend.MelPower(task)
+    crnn, power_of = model.CRNN(task).train(), frontend.MelPower(task)
     adam = torch.optim.Adam(crnn.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     samples, labels = (torch.from_numpy(array) for array in _batch(batch_size))
-    ready = frontend.log_mel(mel_power(samples))
+    ready = power_of(samples)
 
     def step() -> float:
-        inputs = ready if source == "log-mel" else frontend.log_mel(mel_power(samples))
-        loss = nn.functional.cross_entropy(crnn(inputs), labels)
+        power = ready if source == "mel power" else power_of(samples)
+        loss = nn.functional.cross_entropy(crnn(crnn.compress(power)), labels)
         adam.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(crnn.parameters(), recipe.max_gradient_norm)
@@ -79,16 +79,16 @@ def jax_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
     adam = optimizer(recipe, num_steps=1_000_000)
     variables = init_variables(jax.random.key(0), config)
     samples, labels = map(jnp.asarray, _batch(batch_size))
-    inputs = log_mel(config.frontend, samples) if source == "log-mel" else samples
+    inputs = mel_power(config.frontend, samples) if source == "mel power" else samples
     key = jax.random.key(0)
 
     @jax.jit
     def step(variables: dict[str, Any], state: Any, inputs: jax.Array) -> Any:
-        frames = inputs if source == "log-mel" else log_mel(config.frontend, inputs)
+        power = inputs if source == "mel power" else mel_power(config.frontend, inputs)
         rest = {name: value for name, value in variables.items() if name != "params"}
 
         def loss_of(params: Any) -> Any:
-            return loss_function({"params": params, **rest}, config, recipe, frames, labels, None, key)
+            return loss_function({"params": params, **rest}, config, recipe, Batch(power, labels, key), None, key)
 
         params = variables["params"]
         (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)

@@ -16,7 +16,7 @@ from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.errors import MissingTensor, UserError
 from kws_jax.state_dict import from_variables
-from tests.helpers.models import DEPLOYED_STUDENT, TOY, random_variables
+from tests.helpers.models import DEPLOYED_STUDENT, PCEN, TOY, random_variables
 from tests.helpers.torch_models import numbers_of
 from torch_ref.formats import FORMATS, format_of
 from torch_ref.model import CRNN
@@ -35,24 +35,28 @@ def write(folder: Path, name: str, config=TOY) -> Path:
     return path
 
 
+@pytest.mark.parametrize("expected", [TOY, PCEN], ids=["toy", "pcen"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_comes_back_from_its_file(name: str, tmp_path: Path):
-    model, path, state = make(name), write(tmp_path, name), torch.get_rng_state()
+def test_every_format_comes_back_from_its_file(name: str, expected, tmp_path: Path):
+    model, path, state = make(name, expected), write(tmp_path, name, expected), torch.get_rng_state()
     assert format_of(model) == name
     assert list(tmp_path.iterdir()) == [path], "nothing half is left"
     config, loaded = read_module(path)
     assert torch.equal(torch.get_rng_state(), state)
-    assert (config, format_of(loaded), loaded.training) == (TOY, name, False)
-    assert loaded.config == to_task_config(TOY), "the window too"
-    log_mel = torch.randn(2, 12, 40, generator=torch.Generator().manual_seed(0))
-    log_mel = log_mel.half() if name == "fp16" else log_mel
+    assert (config, format_of(loaded), loaded.training) == (expected, name, False)
+    assert loaded.config == to_task_config(expected), "the window too"
+    power = torch.rand(2, 12, 40, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(model(log_mel), loaded(log_mel))
+        frames = model.compress(power)
+        assert frames.dtype == torch.float32
+        assert torch.equal(frames, loaded.compress(power))
+        frames = frames.half() if name == "fp16" else frames
+        assert torch.equal(model(frames), loaded(frames))
     write_module(tmp_path / "again.safetensors", loaded, *checkpoint.describe(path))
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("config", [TOY, DEPLOYED_STUDENT], ids=["toy", "student"])
+@pytest.mark.parametrize("config", [TOY, DEPLOYED_STUDENT, PCEN], ids=["toy", "student", "pcen"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_flax_reads_the_numbers_that_torch_computes_with(name: str, config, tmp_path: Path):
     path = write(tmp_path, name, config)

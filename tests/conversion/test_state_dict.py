@@ -16,7 +16,7 @@ from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import MisshapenTensor, MissingTensor, UnexpectedTensor, UserError, WeightsError
 from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables, mapping, to_variables
-from tests.helpers.models import CONFIGS, STUDENT, TOY
+from tests.helpers.models import CONFIGS, PCEN, STUDENT, TOY
 from torch_ref.model import CRNN
 
 NORMED = replace(TOY, batch_norm=True)
@@ -54,7 +54,7 @@ def test_every_bit_comes_back(config: CrnnConfig):
 
 CONFIGURATIONS = st.builds(
     replace,
-    st.just(TOY),
+    st.sampled_from([TOY, PCEN]),
     conv_channels=st.integers(1, 4),
     kernel_size=st.tuples(st.integers(1, 6), st.integers(2, 5)),
     stride=st.tuples(st.integers(1, 3), st.just(2)),

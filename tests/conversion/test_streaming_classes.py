@@ -68,7 +68,7 @@ def check_chunkings(side: str, name: str, examples: int, derandomize: bool) -> N
     chunking()
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, "hop does not divide"])
+@pytest.mark.parametrize("name", [*CONFIGS, "hop does not divide", "pcen reaches ahead"])
 @each_side
 def test_any_chunking_is_offline(side: str, name: str):
     check_chunkings(side, name, 15, derandomize=True)
@@ -134,9 +134,10 @@ def test_a_smaller_number_format_streams_to_its_own_offline_run(
         assert np.quantile(np.abs(probabilities - expected), 0.9) < CROSS_FRAMEWORK
 
 
+@pytest.mark.parametrize("name", ["toy", "pcen"])
 @pytest.mark.parametrize("convert", [lambda model: model, to_fp16, to_qint8], ids=["fp32", "fp16", "qint8"])
-def test_the_torch_state_keeps_its_form(convert: Callable[[CRNN], CRNN]):
-    stepper = StreamingModel(convert(both_sides("toy")[1]))
+def test_the_torch_state_keeps_its_form(convert: Callable[[CRNN], CRNN], name: str):
+    stepper = StreamingModel(convert(both_sides(name)[1]))
     state = first = stepper.init_state(2)
     for block in np.split(noise(10, 2, 10 * 256), 10, axis=1):
         state, _ = stepper.step(state, torch.from_numpy(block))
@@ -146,8 +147,9 @@ def test_the_torch_state_keeps_its_form(convert: Callable[[CRNN], CRNN]):
         np.testing.assert_array_equal(now.detach(), torch.stack([fresh[0], before[1]]).detach())
 
 
-def test_torch_rows_are_independent():
-    stepper, samples = StreamingModel(both_sides("toy")[1]), noise(11, 2, 10 * 256)
+@pytest.mark.parametrize("name", ["toy", "pcen"])
+def test_torch_rows_are_independent(name: str):
+    stepper, samples = StreamingModel(both_sides(name)[1]), noise(11, 2, 10 * 256)
     broken = np.stack([np.full_like(samples[0], np.nan), samples[1]])
     rows = []
     for waveforms in (samples, broken):

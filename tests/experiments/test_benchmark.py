@@ -21,23 +21,25 @@ from experiments.benchmark.measuring import runtimes
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
 from kws_jax import checkpoint
-from kws_jax.config import BASE
+from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.model import predict
-from tests.helpers.models import TOY, random_variables
+from tests.helpers.models import PCEN, TOY, random_variables
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT
 from torch_ref.model import CRNN
 from torch_ref.qint8 import to_fp16, to_qint8
 
 ROOT = Path(__file__).parents[2]
 VARIABLES = random_variables(TOY)
+each_config = pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
 
 
-def test_what_is_timed_in_one_call_is_the_models_probability():
-    samples = timing.some_audio(1)[None]
-    expected = softmax(predict(VARIABLES, TOY, jnp.asarray(samples)), axis=1)[0, 1]
-    model = to_module(TOY, VARIABLES)
-    for timed in (timing.jax_clip(VARIABLES["params"], TOY), timing.torch_clip(model)):
+@each_config
+def test_what_is_timed_in_one_call_is_the_models_probability(config: CrnnConfig):
+    samples, variables = timing.some_audio(1)[None], random_variables(config)
+    expected = softmax(predict(variables, config, jnp.asarray(samples)), axis=1)[0, 1]
+    model = to_module(config, variables)
+    for timed in (timing.jax_clip(variables["params"], config), timing.torch_clip(model)):
         assert timed.seconds == 1.0
         np.testing.assert_allclose(timed.call(), [expected], rtol=0, atol=CROSS_FRAMEWORK)
 
@@ -66,20 +68,22 @@ def test_seconds_are_per_second_of_audio(monkeypatch: pytest.MonkeyPatch):
     assert timing.seconds_per_second(*timed) == [1.5, 0.5]
 
 
-@pytest.mark.parametrize("source", ["log-mel", "samples"])
-def test_training_steps_of_both_frameworks_learn_the_same(source: str, monkeypatch: pytest.MonkeyPatch):
+@each_config
+@pytest.mark.parametrize("source", ["mel power", "samples"])
+def test_training_steps_of_both_frameworks_learn_the_same(
+    source: str, config: CrnnConfig, monkeypatch: pytest.MonkeyPatch
+):
     """From equal weights, a first loss is equal; later steps lower it in both."""
-    model = to_module(TOY, VARIABLES).train()
-    model.gru.dropout = 0.0
-    config = replace(TOY, gru_dropout=0.0)
+    variables, config = random_variables(config), replace(config, gru_dropout=0.0)
+    model = to_module(config, variables).train()
     monkeypatch.setattr(training_speed.model, "CRNN", lambda task: model)
-    monkeypatch.setattr(training_speed, "init_variables", lambda key, config: VARIABLES)
+    monkeypatch.setattr(training_speed, "init_variables", lambda key, config: variables)
     steps = [make(config, 4, source) for make in (training_speed.torch_step, training_speed.jax_step)]
     first = [step() for step in steps]
     assert abs(first[0] - first[1]) < GRADIENT
     assert max(step() for step in steps for _ in range(20)) < min(first)
-    trained = from_module(model, TOY)["params"]["classifier"]["kernel"]
-    assert (trained != VARIABLES["params"]["classifier"]["kernel"]).any()
+    trained = from_module(model, config)["params"]["classifier"]["kernel"]
+    assert (trained != variables["params"]["classifier"]["kernel"]).any()
 
 
 @pytest.mark.slow

@@ -48,11 +48,12 @@ LIGHT = CrnnConfig(
     attention_width=6,
     max_window_length=6,
 )
-CONFIGS = {"base": BASE, "student": DEPLOYED_STUDENT, "toy": TOY, "light": LIGHT}
+PCEN = replace(TOY, frontend=replace(TOY.frontend, compression="pcen"))
+CONFIGS = {"base": BASE, "student": DEPLOYED_STUDENT, "toy": TOY, "light": LIGHT, "pcen": PCEN}
 
 
 def random_variables(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
-    """Variables of a deployed model; batch statistics, where there are any, are drawn too, and folded.
+    """Variables of a deployed model; PCEN and batch statistics, where there are any, are drawn too, and those folded.
 
     The tree is the caller's own, to change as it likes.
     """
@@ -61,9 +62,12 @@ def random_variables(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
 
 @lru_cache
 def _random_variables(config: CrnnConfig, seed: int) -> dict[str, Any]:
-    variables = dict(init_variables(jax.random.key(seed), config))
+    variables, rng = dict(init_variables(jax.random.key(seed), config)), np.random.default_rng(seed)
+    if config.has_pcen:
+        params = variables["params"]
+        pcen = {name: value + np.float32(rng.normal(0, 0.5, value.shape)) for name, value in params["pcen"].items()}
+        variables["params"] = {**params, "pcen": pcen}
     if config.batch_norm:
-        rng = np.random.default_rng(seed)
         shape = (config.conv_channels,)
         stats = {"mean": rng.normal(size=shape), "var": rng.uniform(0.5, 2, shape)}
         variables["batch_stats"] = {"batch_norm": {k: v.astype(np.float32) for k, v in stats.items()}}

@@ -34,4 +34,12 @@ ODD_CONFIGS = {
         gru_layers=1,
         max_window_length=1,
     ),
+    # Of the first block, two frames are none.
+    "pcen reaches ahead": replace(
+        TOY,
+        frontend=FrontendConfig(window_length=160, hop_length=32, num_mels=8, compression="pcen"),
+        pool=(1, 1),
+        kernel_size=(2, 5),
+        stride=(2, 4),
+    ),
 }

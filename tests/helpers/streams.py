@@ -13,7 +13,7 @@ from kws_jax import streaming
 from tests.helpers.models import CONFIGS, random_variables
 from tests.helpers.odd_configs import ODD_CONFIGS
 from torch_ref.config import TaskConfig
-from torch_ref.frontend import MelPower, log_mel
+from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
 from torch_ref.streaming import StreamingKws
 from torch_ref.threads import single_thread
@@ -64,7 +64,7 @@ def offline(model: CRNN, samples: np.ndarray) -> np.ndarray:
     config = model.config
     if not config.num_steps(config.num_frames(len(samples))):
         return np.zeros(0)
-    frames = log_mel(_mel_power(config)(torch.from_numpy(samples)[None]))
+    frames = model.compress(_mel_power(config)(torch.from_numpy(samples)[None]))
     outputs = model.gru(model.features(frames.to(model.get_parameter("conv.0.weight").dtype)))[0]
     return trailing_probabilities(model, outputs, model.attention.energy(outputs))
 
@@ -72,9 +72,9 @@ def offline(model: CRNN, samples: np.ndarray) -> np.ndarray:
 @single_thread()
 @torch.inference_mode()
 def offline_by_steps(model: CRNN, samples: np.ndarray) -> np.ndarray:
-    """The same over the whole log-mel, but each layer called once a step, so that int8 ranges are a step's own."""
+    """The same over all frames at once, but each layer called once a step, so that int8 ranges are a step's own."""
     config = model.config
-    frames = log_mel(_mel_power(config)(torch.from_numpy(samples)[None]))
+    frames = model.compress(_mel_power(config)(torch.from_numpy(samples)[None]))
     hidden, outputs, energies = torch.zeros(config.gru_num_layers, 1, config.hidden_size), [], []
     for first in range(0, frames.shape[2] - config.kernel_frames + 1, config.stride_frames):
         output, hidden = model.gru(model.features(frames[..., first : first + config.kernel_frames]), hidden)

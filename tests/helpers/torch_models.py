@@ -1,5 +1,7 @@
 """PyTorch models and clips that several test files share."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.ao.nn.quantized import dynamic
@@ -18,15 +20,18 @@ POOLED = TaskConfig(
     attention_hidden_size=8,
 )
 UNEVEN = TaskConfig(n_mels=21, pool=(2, 3), kernel_size=(3, 4), stride=(3, 2), hidden_size=5)
+PCEN = replace(UNEVEN, compression="pcen")
 QUANTIZED = (dynamic.GRU, dynamic.Linear)
-TASK_CONFIGS = {"base": TaskConfig(), "pooled": POOLED, "uneven": UNEVEN}
+TASK_CONFIGS = {"base": TaskConfig(), "pooled": POOLED, "uneven": UNEVEN, "pcen": PCEN}
 
 
 def random_module(config: TaskConfig, seed: int = 0) -> CRNN:
-    """Random model in evaluation mode, its batch norm away from the identity."""
+    """Random model in evaluation mode, its batch norm away from the identity, its PCEN another in each band."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = CRNN(config).eval()
+        for parameter in model.pcen.parameters() if model.pcen else ():
+            parameter.data += torch.randn_like(parameter) / 2
         if config.batch_norm:
             norm = model.conv[1]
             for tensor in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
@@ -46,7 +51,7 @@ def numbers_of(model: CRNN) -> dict[str, np.ndarray]:
     """The float32 numbers that a model of any number format computes with, asked from its modules, by their keys."""
     numbers = dict(model.state_dict())
     if any(isinstance(module, QUANTIZED) for module in model.modules()):
-        numbers = {f"conv.{name}": tensor for name, tensor in model.conv.state_dict().items()}
+        numbers = {name: tensor for name, tensor in numbers.items() if name.startswith(("pcen.", "conv."))}
     for prefix, module in model.named_modules():
         if isinstance(module, dynamic.Linear):
             numbers |= {f"{prefix}.weight": module.weight().dequantize(), f"{prefix}.bias": module.bias()}

@@ -6,13 +6,15 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from conversion.configs import to_task_config
 from kws_jax import cost
 from kws_jax.config import BASE, SAMPLE_RATE, CrnnConfig
 from kws_jax.model import init_variables
 from kws_jax.streaming import init_state
-from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY
+from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, PCEN, STUDENT, TOY
 from tests.tolerances import CLOSED_FORM
 from torch_ref.accounting import flop_counter_macs
 from torch_ref.accounting import num_parameters as torch_parameters
@@ -65,8 +67,26 @@ def test_macs_of_a_streamed_second_by_hand():
     assert cost.macs_per_streamed_second(TOY) == 16_000 / 256 * step
 
 
-@pytest.mark.parametrize("config", [BASE, TOY], ids=["base", "toy"])
-def test_macs_of_the_log_mel_by_a_loop(config: CrnnConfig):
+class Multiplications(TorchDispatchMode):
+    """Counts what torch multiplies, divides and raises to a power."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **kwargs or {})
+        self.count += result.numel() if func.overloadpacket.__name__ in ("mul", "div", "pow") else 0
+        return result
+
+
+def multiplications_of_compression(config: CrnnConfig, frames: int) -> int:
+    model = CRNN(to_task_config(config))
+    with torch.no_grad(), Multiplications() as counter:
+        model.compress(torch.ones(1, config.frontend.num_mels, frames))
+    return counter.count
+
+
+@pytest.mark.parametrize("config", [BASE, TOY, PCEN], ids=["base", "toy", "pcen"])
+def test_macs_of_the_front_end_by_a_loop(config: CrnnConfig):
     frontend = config.frontend
     top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
     corners = [700 * (10 ** (top * i / (frontend.num_mels + 1) / 2595) - 1) for i in range(frontend.num_mels + 2)]
@@ -74,6 +94,8 @@ def test_macs_of_the_log_mel_by_a_loop(config: CrnnConfig):
     for frequency in (bin * SAMPLE_RATE / frontend.window_length for bin in range(1, frontend.num_bins - 1)):
         taps += sum(low < frequency < high for low, high in zip(corners, corners[2:], strict=False))
     n = frontend.window_length
-    frame = n + n * math.log2(n) + 2 * frontend.num_bins + taps
+    compression = multiplications_of_compression(config, 9) - multiplications_of_compression(config, 8)
+    assert (compression > 0) == config.has_pcen
+    frame = n + n * math.log2(n) + 2 * frontend.num_bins + taps + compression
     expected = frame * SAMPLE_RATE / frontend.hop_length
     assert cost.frontend_macs_per_second(config) == pytest.approx(expected, rel=CLOSED_FORM)

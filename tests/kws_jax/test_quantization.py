@@ -15,7 +15,7 @@ from conversion.files import to_module
 from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables
 from kws_jax.training.quantization import Grid, fake_quantize, fake_quantize_params, quantize_weights
-from tests.helpers.models import STUDENT, TOY, random_variables
+from tests.helpers.models import PCEN, STUDENT, random_variables
 from torch_ref.formats import FORMATS
 from torch_ref.qint8 import integer_weights
 
@@ -88,16 +88,16 @@ def test_torch_makes_the_same_integers_and_scale():
 
 @every_scheme
 def test_training_sees_the_model_that_is_deployed(scheme: str):
-    variables = random_variables(TOY, seed=1)
+    variables = random_variables(PCEN, seed=1)
     params = jax.jit(partial(fake_quantize_params, scheme=scheme))(variables["params"])
-    model = FORMATS[scheme].convert(to_module(TOY, variables))
+    model = FORMATS[scheme].convert(to_module(PCEN, variables))
     if scheme == "qint8":
         stored = integer_weights(model)
         state = {key: tensor for key, tensor in stored.items() if not key.endswith((".scale", ".zero_point"))}
         state |= {k: t.float() * stored[f"{k}.scale"] for k, t in state.items() if t.dtype == torch.int8}
     else:
         state = model.state_dict()
-    for key, array in from_variables({"params": params}, TOY).items():
+    for key, array in from_variables({"params": params}, PCEN).items():
         np.testing.assert_array_equal(array, state[key])
 
 

@@ -1,6 +1,7 @@
 """Every stateful part of the stream, and the whole, against offline."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +12,8 @@ import pytest
 from kws_jax import frontend, streaming
 from kws_jax.config import CrnnConfig, FrontendConfig
 from kws_jax.layers import attend
-from kws_jax.model import Crnn, zero_hidden
-from tests.helpers.models import CONFIGS, LIGHT, STUDENT, TOY, noise, random_variables
+from kws_jax.model import Crnn, frames_of, zero_hidden
+from tests.helpers.models import CONFIGS, LIGHT, PCEN, STUDENT, TOY, noise, random_variables
 from tests.helpers.odd_configs import ODD_CONFIGS
 from tests.helpers.verify import Part, Verifier
 from tests.tolerances import CROSS_FRAMEWORK
@@ -23,8 +24,8 @@ RIGHT_EDGE_ALONE = ODD_CONFIGS["right edge alone"].frontend
 
 def front_end(config: FrontendConfig, block: int) -> Part:
     def flush(params: None, state: Any, tail: jax.Array, length: jax.Array) -> jax.Array:
-        frames, count = frontend.flush(config, state, tail, jnp.asarray(length))
-        return jnp.where((jnp.arange(frames.shape[1]) < count[:, None])[..., None], frames, jnp.nan)
+        power, count = frontend.flush(config, state, tail, jnp.asarray(length))
+        return jnp.where((jnp.arange(power.shape[1]) < count[:, None])[..., None], power, jnp.nan)
 
     def span(row: int) -> tuple[int, int]:
         # The Hann window's first weight is zero; the first frame's mirrored half reaches one sample further.
@@ -34,7 +35,7 @@ def front_end(config: FrontendConfig, block: int) -> Part:
     return Part(
         init=lambda batch: frontend.init_state(config, batch),
         step=lambda params, state, samples: frontend.step(config, state, samples),
-        offline=lambda params, samples: frontend.log_mel(config, samples),
+        offline=lambda params, samples: frontend.mel_power(config, samples),
         params={},
         block=block,
         skip=config.right_frames - 1,
@@ -61,14 +62,15 @@ def whole(params: dict, config: CrnnConfig, has_memory: bool = True) -> Part:
         return state, logits[:, None]
 
     def offline(params: dict, samples: jax.Array) -> jax.Array:
-        features = model.apply({"params": params}, frontend.log_mel(config.frontend, samples), method="convolve")
+        frames = frames_of({"params": params}, config, samples)
+        features = model.apply({"params": params}, frames, method="convolve")
         hidden = zero_hidden(config, samples.shape[0])
         outputs, energies, _ = model.apply({"params": params}, features, hidden, method="recur")
         return trailing_attention(params, config, outputs, energies)
 
     def span(row: int) -> tuple[int | None, int]:
         end = config.step_end(row)
-        return (None if has_memory else end - config.receptive_field + 1), end
+        return (None if has_memory or config.has_pcen else end - config.receptive_field + 1), end
 
     def is_heard(positions: np.ndarray) -> np.ndarray:
         # Within the frame that starts before it, the Hann window's first weight is zero.
@@ -98,11 +100,12 @@ def verify_whole(config: CrnnConfig) -> None:
 @pytest.mark.parametrize("config", [RIGHT_EDGE_ALONE, FrontendConfig(), LIGHT.frontend])
 def test_the_front_end(config: FrontendConfig):
     block = 4 * config.hop_length
-    Verifier(front_end(config, block), noise(1, 2, BLOCKS * block + config.hop_length + 3)).verify()
+    Verifier(front_end(config, block), noise(1, 2, BLOCKS * block + config.hop_length + 3, level=0.01)).verify()
 
 
-def test_the_whole():
-    verify_whole(TOY)
+@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+def test_the_whole(config: CrnnConfig):
+    verify_whole(config)
 
 
 @pytest.mark.slow
@@ -122,9 +125,10 @@ def test_a_step_sees_the_declared_receptive_field(name: str):
     Verifier(whole(params, config, has_memory=False), noise(6, 2, BLOCKS * config.block_size)).check_receptive_field()
 
 
-def test_scan_is_a_loop_of_steps():
+@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+def test_scan_is_a_loop_of_steps(config: CrnnConfig):
     """Outputs and state, from any state on, with whole groups of blocks and without."""
-    config, params = TOY, random_variables(TOY)["params"]
+    params = random_variables(config)["params"]
     step, scan = jax.jit(streaming.step, static_argnums=1), jax.jit(streaming.scan, static_argnums=1)
     looped = scanned = streaming.init_state(config, 2)
     for seed, num_blocks in enumerate((1, 2 * streaming.GROUP, streaming.GROUP + 3)):
@@ -138,13 +142,14 @@ def test_scan_is_a_loop_of_steps():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=CROSS_FRAMEWORK), scanned, looped)
 
 
-def test_a_single_row_is_reset_alone():
-    variables = random_variables(TOY)
-    waveform = jnp.asarray(noise(3, 2, TOY.block_size))
-    fresh = streaming.init_state(TOY, 2)
-    heard, _ = jax.jit(streaming.step, static_argnums=1)(variables["params"], TOY, fresh, waveform)
-    mixed = streaming.reset(TOY, heard, jnp.array([True, False]))
-    jax.tree.map(lambda a, b, c: np.testing.assert_array_equal(a, np.stack([b[0], c[1]])), mixed, fresh, heard)
+@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+def test_a_single_row_is_reset_alone(config: CrnnConfig):
+    step = partial(jax.jit(streaming.step, static_argnums=1), random_variables(config)["params"], config)
+    waveform, fresh = jnp.asarray(noise(3, 2, config.block_size)), streaming.init_state(config, 2)
+    heard, _ = step(fresh, waveform)
+    states = streaming.reset(config, heard, jnp.array([True, False])), fresh, heard
+    for mixed, fresh, heard in (states, [step(state, waveform)[0] for state in states]):
+        jax.tree.map(lambda a, b, c: np.testing.assert_array_equal(a, np.stack([b[0], c[1]])), mixed, fresh, heard)
 
 
 def test_misuse_is_named():

@@ -107,6 +107,11 @@ def test_a_kernel_taller_than_the_mels_is_an_error() -> None:
         TaskConfig(n_mels=8, pool=(2, 2))
 
 
+def test_an_unknown_compression_is_an_error() -> None:
+    with pytest.raises(ValueError, match="compression 'root' must be one of log, pcen"):
+        TaskConfig(compression="root")
+
+
 def numpy_mel_power(waveform: np.ndarray, config: TaskConfig) -> np.ndarray:
     """Mel power (mels, frames) in float64, from the textbook definition."""
     half = config.n_fft // 2

@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.helpers.torch_models import POOLED, random_module, tone_batches
+from tests.helpers.torch_models import PCEN, POOLED, random_module, tone_batches
 from tests.tolerances import FLOAT16_LOGITS, SAME_FRAMEWORK
 from torch_ref.augment import WaveAugmentation, mask_mel_power
 from torch_ref.config import TaskConfig
@@ -79,12 +80,14 @@ def test_masks_are_torchaudios_and_leave_the_global_generator_alone() -> None:
 TOY = SeminarRecipe(learning_rate=3e-3, epochs=2)
 
 
-def test_training_is_deterministic_by_seed() -> None:
+@pytest.mark.parametrize("config", [POOLED, replace(POOLED, compression="pcen")], ids=["log", "pcen"])
+def test_training_is_deterministic_by_seed(config: TaskConfig) -> None:
     state = torch.get_rng_state()
-    first, again, other = (train(POOLED, TOY, tone_batches, [], seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (train(config, TOY, tone_batches, [], seed).state_dict() for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["gru.weight_hh_l0"], other["gru.weight_hh_l0"])
+    trained = ["gru.weight_hh_l0", *(name for name in first if name.startswith("pcen."))]
+    assert not any(torch.equal(first[name], other[name]) for name in trained)
 
 
 def test_dropout_and_background_are_deterministic_too() -> None:
@@ -139,8 +142,9 @@ def test_predict_does_not_depend_on_the_batch_nor_change_the_mode() -> None:
     assert predict(model, MelPower(POOLED), waveforms[:0]).shape == (0, 2)
 
 
-def test_predict_takes_every_number_format() -> None:
-    model, frontend, waveforms = random_module(POOLED), MelPower(POOLED), tone_batches(0)[0][0]
+@pytest.mark.parametrize("config", [POOLED, PCEN], ids=["log", "pcen"])
+def test_predict_takes_every_number_format(config: TaskConfig) -> None:
+    model, frontend, waveforms = random_module(config), MelPower(config), tone_batches(0)[0][0]
     reference = predict(model, frontend, waveforms)
     half, integer = (predict(convert(model), frontend, waveforms) for convert in (to_fp16, to_qint8))
     assert half.dtype == integer.dtype == np.float32
