@@ -16,6 +16,7 @@ from experiments.study.records import RUNS
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
 from experiments.study.sweep import SweepContext, plan, sweep
 from experiments.study.task import Voices, find_source, make_task
+from kws_jax.data.sources import NO_SOURCES, SceneSources
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.training.recipe import Recipe
 from torch_ref.train import SeminarRecipe
@@ -28,6 +29,7 @@ SMALL_CORPUS, TINY_CORPUS, USUAL_CLIPS = 5_000, 2_000, 9_000
 SMALL_STEPS, SEMINAR_STEPS = 1_600, 1_200
 SMALL_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64)
 LEAST_BATCHES = 8  # of an epoch
+SMALL_HOURS = 1.0  # of scenes
 
 
 def main(
@@ -37,7 +39,7 @@ def main(
     keywords: tuple[str, ...] = (),
     split: Literal["official", "random"] = "official",
     seeds: tuple[int, ...] = (0,),
-    speech: Path | None = None,
+    sources: tyro.conf.OmitArgPrefixes[SceneSources] = NO_SOURCES,
     voices: Voices | None = None,
     out: Path = Path("out"),
     quick: bool = False,
@@ -52,8 +54,8 @@ def main(
         keywords: The words to spot; "sheila" on the synthetic corpus.
         split: The data set's own, disjoint in speakers, or the homework's random 80/20.
         seeds: Of the training; every seed has a random split of its own.
-        speech: Folder of running speech, files <speaker>-*.flac or .wav; without it, --all leaves out the settings that
-            train on it. The synthetic corpus brings its own.
+        sources: Of running speech and noise; without speech, --all leaves out the settings that train on it. The
+            synthetic corpus brings its own.
         voices: Add clips by synthetic voices to real data that has too few of the keyword: of the "keyword" alone, or
             of "words", the keyword and others, so that a voice's sound does not give the keyword away.
         out: Folder for records, logs, scores and models: OUT/runs/NAME holds all of one run.
@@ -66,12 +68,12 @@ def main(
         raise UserError("give at least one seed, and at least one job")
     with_needs(settings)  # names are checked before a corpus is spoken
     with locked(out):
-        source = find_source(data, keywords, speech, out, voices)
+        source = find_source(data, keywords, sources, out, voices)
         corpus = source.load()
         chosen = {}
         for number, keyword in enumerate(dict.fromkeys(source.keywords)):
             tasks = [make_task(source, corpus, keyword, split, seed, out) for seed in seeds]  # a bad one is named now
-            names = _all_names(source.speech is not None, only_headline=number > 0) if all_settings else settings
+            names = _all_names(bool(source.sources.speech), only_headline=number > 0) if all_settings else settings
             clips = tasks[0].split.training.size
             chosen[keyword] = [resolved(setting, clips, quick) for setting in with_needs(names)]
         sweep(SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds))), jobs)
@@ -81,28 +83,39 @@ def main(
 def _all_names(has_speech: bool, only_headline: bool) -> tuple[str, ...]:
     """Of the settings of --all that can run."""
     chosen = [setting for setting in SETTINGS if setting.headline or not only_headline]
-    return tuple(setting.name for setting in chosen if has_speech or not setting.speech_share)
+    return tuple(setting.name for setting in chosen if has_speech or not setting.scene_hours)
 
 
 def resolved(setting: Setting, clips: int, quick: bool) -> Setting:
     """The setting as it is run on so many training clips."""
-    recipe, is_small = setting.recipe, clips < SMALL_CORPUS
+    recipe, is_small, hours = setting.recipe, clips < SMALL_CORPUS, setting.scene_hours
     if recipe is not None and is_small:
-        recipe = for_small_corpus(recipe, clips)
+        hours = min(hours, SMALL_HOURS)
+        draws = (clips, USUAL_CLIPS)
+        if hours and isinstance(recipe, Recipe):
+            draws = (int(hours * 3600 / recipe.window), int(setting.scene_hours * 3600 / recipe.window))
+        recipe = for_small_corpus(recipe, *draws)
     if quick and recipe is not None:
         recipe = replace(recipe, epochs=QUICK_EPOCHS)
     restarts = min(setting.restarts, FEW_RESTARTS) if is_small or quick else setting.restarts
-    return replace(setting, recipe=recipe, restarts=restarts)
+    return replace(setting, recipe=recipe, restarts=restarts, scene_hours=hours)
 
 
-def for_small_corpus(recipe: SeminarRecipe | Recipe, clips: int) -> SeminarRecipe | Recipe:
-    """A recipe whose epochs give as many steps as it needs, in batches of which an epoch has several."""
-    together, steps = 1, SEMINAR_STEPS
+def for_small_corpus(
+    recipe: SeminarRecipe | Recipe, clips: int, usual_clips: int = USUAL_CLIPS
+) -> SeminarRecipe | Recipe:
+    """A recipe whose epochs give as many steps as it needs, in batches of which an epoch has several.
+
+    Args:
+        recipe: As it was chosen on an epoch of `usual_clips` clips, or windows of scenes.
+        clips: Of an epoch here.
+        usual_clips: Of an epoch there.
+    """
     if isinstance(recipe, SeminarRecipe):
-        recipe = SMALL_SEMINAR
+        recipe, steps = SMALL_SEMINAR, SEMINAR_STEPS
     else:
-        together, steps = recipe.clips_per_sequence, min(recipe.epochs * USUAL_CLIPS // recipe.batch_size, SMALL_STEPS)
-    batch_size = min(recipe.batch_size, max(clips // LEAST_BATCHES // together, 1) * together)
+        steps = min(recipe.epochs * usual_clips // recipe.batch_size, SMALL_STEPS)
+    batch_size = min(recipe.batch_size, max(clips // LEAST_BATCHES, 1))
     epochs = max(1, round(steps / max(clips // batch_size, 1)))
     return replace(recipe, batch_size=batch_size, epochs=epochs if clips < TINY_CORPUS else max(epochs, recipe.epochs))
 

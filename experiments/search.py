@@ -24,6 +24,7 @@ from experiments.study.settings import Setting, with_needs
 from experiments.study.task import Task, find_source, make_task
 from experiments.study.training import make_model, validation_margins
 from kws_jax.cost import macs_per_clip, num_parameters
+from kws_jax.data.sources import NO_SOURCES, SceneSources
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.evaluation.metrics import auroc_error
 
@@ -37,7 +38,7 @@ class Search:
         data: Folder laid out as Speech Commands; without it, a corpus spoken by synthetic voices.
         keywords: The words to spot; "sheila" on the synthetic corpus.
         seeds: Of the training.
-        speech: Folder of running speech, where the setting trains on it.
+        sources: Of running speech and noise, where the setting trains on them.
         out: Output folder of `experiments.run`.
     """
 
@@ -45,7 +46,7 @@ class Search:
     data: Path | None = None
     keywords: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
-    speech: Path | None = None
+    sources: tyro.conf.OmitArgPrefixes[SceneSources] = NO_SOURCES
     out: Path = Path("out")
 
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains a candidate for every keyword and seed and adds a line to OUT/search.jsonl."""
     search, changes = tyro.cli(Search, description=__doc__, args=arguments, return_unknown_args=True)
     candidate = changed(with_needs([search.setting])[-1], changes)
-    source = find_source(search.data, search.keywords, search.speech, search.out)
+    source = find_source(search.data, search.keywords, search.sources, search.out)
     corpus = source.load()
     tasks = [
         make_task(source, corpus, word, "official", seed, search.out)

@@ -8,6 +8,7 @@ now: a new field's default has to mean what was done without it.
 import hashlib
 import json
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from experiments.study.settings import Setting, deployed_model
 from experiments.study.task import Task
+from kws_jax.data.sources import SceneSources
 from kws_jax.files import written
 from torch_ref.train import SeminarRecipe
 
@@ -25,7 +27,6 @@ WORDS = ("question", "expectation", "headline")  # of a setting, which decide no
 
 def provenance(setting: Setting, task: Task) -> dict[str, Any]:
     """All that decides the weights of a setting's run, beside the code."""
-    speech = task.source.speech
     return {
         "framework": "PyTorch" if isinstance(setting.recipe, SeminarRecipe) else "JAX",
         "setting": replace(setting, question="", expectation="", headline=False),
@@ -33,7 +34,7 @@ def provenance(setting: Setting, task: Task) -> dict[str, Any]:
         "split": task.split.name,
         "seed": task.seed,
         "clips": task.corpus.fingerprint,
-        "speech": _fingerprint(speech) if speech and setting.speech_share else None,
+        "sources": sources_fingerprint(task.source.sources) if setting.scene_hours else None,
         "learns_from": {name: _digest(task.load_model(name).variables) for name in setting.learns_from},
     }
 
@@ -93,6 +94,9 @@ def _digest(variables: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _fingerprint(folder: Path) -> str:
-    files = sorted((path.name, path.stat().st_size) for path in folder.iterdir() if path.is_file())
+def sources_fingerprint(sources: SceneSources) -> str:
+    """SHA-256 (hex) of the names and sizes of all files."""
+    folders = [sorted(folder.iterdir()) for folder in (*sources.speech, *sources.noise)]
+    paths = [*chain.from_iterable(folders), *filter(None, [sources.transcripts])]
+    files = [(path.name, path.stat().st_size) for path in paths if path.is_file()]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()

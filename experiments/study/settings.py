@@ -34,7 +34,7 @@ class Setting:
         weights_from: Setting whose trained weights this one starts from, or only stores differently.
         teacher: Setting whose model teaches this one.
         number_format: Of the weights, evaluated as such.
-        speech_share: Share of the training clips without the keyword that are seconds of running speech.
+        scene_hours: Of scenes of the training speakers that it learns from; 0 learns from clips.
         word_balance: Words without the keyword are drawn in proportion to their number of clips to this power: 1 draws
             every clip equally often, 0 every word.
         framings: Positions within a hop at which training clips are framed, equally spaced; every draw takes one of
@@ -54,7 +54,7 @@ class Setting:
     weights_from: str | None = None
     teacher: str | None = None
     number_format: NumberFormat = "fp32"
-    speech_share: float = 0.0
+    scene_hours: float = 0.0
     word_balance: float = 1.0
     framings: int = 1
     restarts: int = 1
@@ -111,6 +111,21 @@ STUDENT_314X = replace(
     max_window_length=6,
 )
 STUDENT_157X = replace(STUDENT_314X, stride=(1, 2), max_window_length=12)
+# What is trained on scenes normalizes each mel band. The base hears a frame every 20 ms here, as its students do, over
+# the same 200 ms a step.
+STUDENT_21X_STREAM = replace(STUDENT_21X_HOP20, frontend=replace(STUDENT_21X_HOP20.frontend, compression="pcen"))
+# Six looks a second, at eight bands of 40 ms that leave out no sample, as those of the smallest models on clips do.
+STUDENT_185X_STREAM = replace(
+    STUDENT_314X,
+    frontend=STUDENT_21X_STREAM.frontend,
+    pool=(5, 2),
+    conv_channels=9,
+    kernel_size=(8, 7),
+    gru_hidden=7,
+)
+BASE_STREAM = replace(
+    BASE, frontend=STUDENT_21X_STREAM.frontend, kernel_size=(5, 10), stride=(2, 4), batch_norm=True, relu=True
+)
 
 # Wide masks keep large models from learning by heart; small ones have no capacity to lose to them.
 GENTLE = Augmentation(max_masked_mels=4, max_masked_frames=8)
@@ -127,7 +142,13 @@ LONG_TAUGHT = replace(LONG, teacher_weight=0.5, attention_weight=1.0)
 LONG_MIDDLE = replace(LONG, augmentation=MIDDLE)
 LONG_UNMASKED = replace(LONG, augmentation=UNMASKED)
 
-SPEECH_SHARE = 0.3
+# On scenes: noise of its own for nearly every window, and no masks.
+IN_NOISE = Augmentation(0, noise_rate=0.85, snr=(-3.0, 30.0), max_masked_mels=0, max_masked_frames=0)
+ON_SCENES = Recipe(
+    epochs=114, batch_size=32, peak_learning_rate=7e-3, average_decay=0.999, augmentation=IN_NOISE
+)  # 16,000 steps of 8 hours
+SCENE_HOURS = 8.0
+
 WORD_BALANCE = 0.5  # seldom words are drawn more often than their clips would be
 
 
@@ -255,22 +276,6 @@ SETTINGS: tuple[Setting, ...] = (
         teacher="base_tuned",
     ),
     Setting(
-        "student_12x_speech",
-        question="Do seconds of running speech among the training clips keep the pooled student quiet in a stream?",
-        expectation="far fewer false alarms on running speech, and the same quality on single words",
-        model=STUDENT_12X,
-        recipe=Recipe(),
-        speech_share=SPEECH_SHARE,
-    ),
-    Setting(
-        "student_12x_stream",
-        question="Is a GRU state safe to carry for minutes when training carries it from clip to clip?",
-        expectation="as good with a carried state as over sliding windows, and the same quality on single words",
-        model=STUDENT_12X,
-        recipe=Recipe(clips_per_sequence=4),
-        speech_share=SPEECH_SHARE,
-    ),
-    Setting(
         "assistant_2x",
         question="How good is a model between base and students, made to teach?",
         expectation="as good as the tuned base, with less than half the work",
@@ -338,6 +343,70 @@ SETTINGS: tuple[Setting, ...] = (
         weights_from="student_21x_hop20",
         number_format="int8",
         word_balance=WORD_BALANCE,
+        headline=True,
+    ),
+    Setting(
+        "base_stream",
+        question="How good a detector is the homework's model when it learns from scenes, and hears PCEN?",
+        expectation="a third of the tuned base's misses at the same false alarms: clips hold no running speech",
+        model=BASE_STREAM,
+        recipe=replace(ON_SCENES, epochs=57, peak_learning_rate=3e-3),
+        scene_hours=SCENE_HOURS,
+        headline=True,
+    ),
+    Setting(
+        "student_21x_stream",
+        question="And a model of a twentieth of its work?",
+        expectation="nearly as good: it has a tenth of the weights, and as much to hear",
+        model=STUDENT_21X_STREAM,
+        recipe=ON_SCENES,
+        scene_hours=SCENE_HOURS,
+        headline=True,
+    ),
+    Setting(
+        "student_21x_stream_log",
+        question="What is the normalization worth, beside the scenes?",
+        expectation="as much as the scenes",
+        model=STUDENT_21X_HOP20,
+        recipe=ON_SCENES,
+        scene_hours=SCENE_HOURS,
+    ),
+    Setting(
+        "student_21x_stream_taught",
+        question="Does the base teach what it says of every step?",
+        expectation="fewer misses in noise, where labels say least",
+        model=STUDENT_21X_STREAM,
+        recipe=replace(ON_SCENES, teacher_weight=0.5, temperature=1.0),
+        teacher="base_stream",
+        scene_hours=SCENE_HOURS,
+    ),
+    Setting(
+        "student_21x_stream_int8",
+        question="And with 8 bits a weight, trained for them on scenes?",
+        expectation="the same misses, at a sixtieth of the base's bytes",
+        recipe=on_grid(ON_SCENES, "int8", epochs=10),
+        weights_from="student_21x_stream",
+        number_format="int8",
+        scene_hours=SCENE_HOURS,
+        headline=True,
+    ),
+    Setting(
+        "student_185x_stream",
+        question="And with a thousand weights, which look six times a second?",
+        expectation="twice the misses: noise leaves little to see in eight bands",
+        model=STUDENT_185X_STREAM,
+        recipe=replace(ON_SCENES, peak_learning_rate=1e-2),
+        scene_hours=SCENE_HOURS,
+        headline=True,
+    ),
+    Setting(
+        "student_185x_stream_int5",
+        question="And with 5 bits a weight, trained for them on scenes?",
+        expectation="a detector in less than a kilobyte",
+        recipe=on_grid(ON_SCENES, "int5", epochs=40),
+        weights_from="student_185x_stream",
+        number_format="int5",
+        scene_hours=SCENE_HOURS,
         headline=True,
     ),
     Setting(

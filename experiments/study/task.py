@@ -12,6 +12,7 @@ import numpy as np
 from experiments.study.records import MODEL, RUNS, run_name
 from kws_jax.checkpoint import Checkpoint, load
 from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
+from kws_jax.data.sources import SceneSources
 from kws_jax.data.splits import Split, check_split, split_official, split_random
 from kws_jax.data.synthetic import SPEECH_FOLDER, generate_corpus
 from kws_jax.errors import UserError
@@ -24,13 +25,13 @@ Voices = Literal["keyword", "words"]  # what synthetic voices say: the keyword a
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where clips and running speech lie.
+    """Where clips, running speech and noise lie.
 
     Attributes:
         name: "synthetic", or the name of the data folder.
         folder: Laid out as Speech Commands.
         keywords: The words to spot.
-        speech: Folder of running speech that some settings train on.
+        sources: Of running speech and noise, which some settings train on.
         arguments: Of the command line, to repeat a run.
         voices: What synthetic voices add to the clips of `folder`, if anything.
         spoken: Folder of what they say.
@@ -39,7 +40,7 @@ class DataSource:
     name: str
     folder: Path
     keywords: tuple[str, ...]
-    speech: Path | None
+    sources: SceneSources
     arguments: tuple[str, ...]
     voices: Voices | None = None
     spoken: Path | None = None
@@ -53,20 +54,20 @@ class DataSource:
 
 
 def find_source(
-    data: Path | None, keywords: tuple[str, ...], speech: Path | None, out: Path, voices: Voices | None = None
+    data: Path | None, keywords: tuple[str, ...], sources: SceneSources, out: Path, voices: Voices | None = None
 ) -> DataSource:
     """Clips on disk, or without `data` spoken by synthetic voices into `out`.
 
     Args:
         data: Folder laid out as Speech Commands.
         keywords: The words to spot.
-        speech: Folder of running speech.
+        sources: Of running speech and noise, beside the clips on disk; the voices speak themselves.
         out: Output folder.
         voices: What synthetic voices add to the clips on disk, if anything.
 
     Raises:
-        UserError: If there is no keyword for real data, or more than one for synthetic, or no such folder of speech, or
-            if the voices cannot speak.
+        UserError: If there is no keyword for real data, or more than one for synthetic, or a folder or
+            transcripts are missing, or if the voices cannot speak.
     """
     if voices and (data is None or len(keywords) != 1):
         raise UserError("--voices adds one keyword to real clips: give --data DIR and --keywords WORD")
@@ -75,17 +76,17 @@ def find_source(
             raise UserError("the synthetic corpus is spoken for one keyword: name one, or give --data")
         keywords = keywords or (SYNTHETIC_KEYWORD,)
         folder = generate_corpus(out / "synthetic" / "corpus", keywords[0])
-        return DataSource("synthetic", folder, keywords, folder / SPEECH_FOLDER, ())
+        return DataSource("synthetic", folder, keywords, SceneSources((folder / SPEECH_FOLDER,)), ())
     if not keywords:
         raise UserError("say which word to spot: --keywords WORD")
-    if speech is not None and not speech.is_dir():
-        raise UserError(f"no folder {speech}: give --speech a folder of <speaker>-*.flac, .wav or .ogg files")
-    given = {"--data": data.as_posix(), "--speech": speech and speech.as_posix(), "--voices": voices}
-    arguments = tuple(word for name, value in given.items() if value for word in (name, value))
+    sources.check()
+    given: dict[str, tuple[Any, ...]] = {"--data": (data,), "--speech": sources.speech, "--noise": sources.noise}
+    given |= {"--transcripts": (sources.transcripts,), "--voices": (voices,)}
+    arguments = tuple(word for name, values in given.items() if any(values) for word in (name, *map(str, values)))
     spoken = out / "synthetic" / f"voices-{keywords[0]}" if voices else None
     if spoken:
         generate_corpus(spoken, keywords[0], clips_of_keyword=TAKES_OF_KEYWORD)
-    return DataSource(data.resolve().name, data, keywords, speech, arguments, voices, spoken)
+    return DataSource(data.resolve().name, data, keywords, sources, arguments, voices, spoken)
 
 
 def with_voices(real: Corpus, spoken: Corpus, keyword: str, voices: Voices) -> Corpus:

@@ -1,38 +1,30 @@
 """From a setting to a model in its number format, trained in PyTorch or in JAX."""
 
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from conversion.configs import to_task_config
 from conversion.files import to_module, write_module
 from experiments.study.judging import margins_of
+from experiments.study.material import draw_clips, training_material
 from experiments.study.provenance import FILE, is_made_so, provenance, to_json, write
 from experiments.study.records import LOG, UNFINISHED, Training, read_lines
 from experiments.study.settings import NumberFormat, Setting
 from experiments.study.task import Task
 from kws_jax.checkpoint import About
-from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
-from kws_jax.data.audio import to_float, to_pcm
-from kws_jax.data.corpus import CLIP_LENGTH
-from kws_jax.data.scenes import read_speech
-from kws_jax.data.splits import balanced_indices
-from kws_jax.errors import UserError
+from kws_jax.config import CrnnConfig
+from kws_jax.data.audio import to_float
 from kws_jax.evaluation.metrics import auroc_error
 from kws_jax.files import remove, written
-from kws_jax.frontend import mel_power
 from kws_jax.model import fold_batch_norm
 from kws_jax.training import resume as jax_resume
 from kws_jax.training.losses import Teacher
 from kws_jax.training.recipe import Recipe
 from kws_jax.training.train import train
-from kws_jax.training.training_set import TrainingSet, cached_mel_power, framing_offsets, moved
 from torch_ref import resume as torch_resume
 from torch_ref.formats import FORMATS
 from torch_ref.model import CRNN
@@ -88,7 +80,7 @@ def _train_in_torch(setting: Setting, recipe: SeminarRecipe, task: Task, identit
     assert config is not None
 
     def epoch_batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        drawn = training[_draw(setting, task, epoch)]
+        drawn = training[draw_clips(setting, task, epoch)]
         for start in range(0, drawn.shape[0], recipe.batch_size):
             batch = drawn[start : start + recipe.batch_size]
             yield to_float(task.corpus.waveforms[batch]), task.labels[batch]
@@ -113,7 +105,7 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -
     else:
         assert setting.model is not None
         config = setting.model
-    training_set, draw = _material(setting, config.frontend, task)
+    training_set, draw = training_material(setting, config, task)
     teacher = Teacher(*task.load_model(setting.teacher)[:2]) if setting.teacher else None
     folder = task.folder(setting.name)
 
@@ -128,31 +120,6 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -
     best = min(range(setting.restarts), key=lambda number: attempts[number].error)
     _write_log(folder / LOG, attempts, best)
     return attempts[best].config, attempts[best].model
-
-
-def _material(
-    setting: Setting, frontend: FrontendConfig, task: Task
-) -> tuple[TrainingSet, Callable[[int], np.ndarray]]:
-    """Training clips, ready to be augmented, and the draw of each epoch's: positions among them."""
-    training, labels = task.split.training, task.labels[task.split.training]
-    speech = speech_clips(task.source.speech, setting.speech_share, task.keyword)
-    clips = np.concatenate([task.corpus.waveforms[training], speech])
-    offsets = framing_offsets(frontend.hop_length, setting.framings)
-    power = np.concatenate([cached_mel_power(frontend, moved(clips, offset)) for offset in offsets])
-    all_labels = np.concatenate([labels, np.zeros(len(speech), np.int32)])
-    noise = noise_mel_power(frontend, task.corpus.background)
-    training_set = TrainingSet(
-        jnp.asarray(power), jnp.tile(jnp.asarray(all_labels), setting.framings), jnp.asarray(noise)
-    )
-
-    def draw(epoch: int) -> np.ndarray:
-        drawn = _draw(setting, task, epoch)
-        rng = np.random.default_rng([task.seed, epoch, 1])
-        replaced = (labels[drawn] == 0) & (rng.random(drawn.shape[0]) < setting.speech_share)
-        drawn = np.where(replaced, training.shape[0] + rng.integers(0, max(1, len(speech)), drawn.shape[0]), drawn)
-        return drawn + len(clips) * rng.integers(0, setting.framings, drawn.shape[0])
-
-    return training_set, draw
 
 
 def validation_margins(task: Task, model: CRNN) -> tuple[np.ndarray, np.ndarray]:
@@ -181,40 +148,6 @@ def _write_log(path: Path, attempts: list[Attempt], best: int) -> None:
         lines[-1] |= {"restarts": errors, "restarts_seconds": seconds}
     with written(path) as part:
         part.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def speech_clips(folder: Path | None, share: float, keyword: str) -> np.ndarray:
-    """Seconds of the training speakers' running speech, every half second one: (clips, samples), int16.
-
-    Raises:
-        UserError: If a share of running speech is asked for and there is no folder of it.
-    """
-    if not share:
-        return np.zeros((0, CLIP_LENGTH), np.int16)
-    if folder is None:
-        raise UserError("this setting trains on running speech: give --speech a folder of <speaker>-*.flac files")
-    utterances = read_speech(folder, "training", keyword)
-    seconds = [
-        utterance[start : start + CLIP_LENGTH]
-        for utterance in utterances
-        for start in range(0, len(utterance) - CLIP_LENGTH + 1, CLIP_LENGTH // 2)
-    ]
-    return to_pcm(np.stack(seconds))
-
-
-def _draw(setting: Setting, task: Task, epoch: int) -> np.ndarray:
-    """Positions among the training clips, for one epoch: class-balanced, as many as there are clips."""
-    training = task.split.training
-    rng = np.random.default_rng([task.seed, epoch])
-    words = task.corpus.words[training]
-    return balanced_indices(task.labels[training], training.shape[0], rng, words, setting.word_balance)
-
-
-def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Mel power of all background recordings, end to end; silence where there are none."""
-    recordings = background or (np.zeros(2 * SAMPLE_RATE, np.float32),)
-    transform = jax.jit(partial(mel_power, frontend))
-    return np.concatenate([np.asarray(transform(jnp.asarray(recording)[None])[0]) for recording in recordings])
 
 
 def _summary(framework: str, lines: list[dict[str, Any]]) -> Training:

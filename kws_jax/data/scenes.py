@@ -1,27 +1,49 @@
-"""Hours of continuous audio with known keyword times, built from held-out speakers, the same for every model."""
+"""Hours of continuous audio with known keyword times, to learn from and to judge by: by speakers of one part each."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from fractions import Fraction
 
 import numpy as np
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
+from kws_jax.data.audio import to_float, to_pcm
 from kws_jax.data.corpus import Corpus
-from kws_jax.data.splits import Split, speaker_percentage
+from kws_jax.data.sounds import SOUNDS, sound
+from kws_jax.data.sources import SceneSources, read_noise, read_speech, speech_files
+from kws_jax.data.splits import Split
 from kws_jax.errors import UserError
 
+__all__ = ["JUDGED", "TRAINED", "Material", "SceneMix", "SceneSources", "Scenes", "build_scenes", "gather"]
+__all__ += ["read_speech", "speech_files", "word_interval"]
+
 FADE = SAMPLE_RATE // 100  # samples faded at each end of an event, so that joints do not click
-SNRS: tuple[float | None, ...] = (None, 20.0, 10.0, 5.0)  # dB; None adds no noise
-SPEECH_PARTS = {"training": (0, 40), "validation": (40, 70), "testing": (70, 101)}  # % of the speakers, by hash
-# Utterances known to hold the keyword inside another word ("happiness"): neither a hit nor a false alarm to judge by.
-AMBIGUOUS = {"happy": ("5652-19215-0000",)}
 EVENT_GAIN = (-6.0, 3.0)  # dB, drawn for every event
-# How often each kind comes; a third of the time each goes to words, running speech and pauses.
-EVENT_WEIGHTS = {"keyword": 1.0, "word": 9.0, "speech": 1.0, "pause": 1.2}
+SOUND_SECONDS = (2.0, 6.0)  # of an event that is noise or a sound that nobody speaks; shorter recordings are whole
+SPOKEN = ("keyword", "word", "speech")
 WORD_LEVEL = -25.0  # dB below the loudest 25 ms: what is louder counts as the word
+
+
+@dataclass(frozen=True)
+class SceneMix:
+    """How scenes are glued.
+
+    Attributes:
+        weights: How often each kind of event comes: "keyword", "word", "speech", "pause", "noise" and "sound".
+        snrs: Of the streams in turn, in dB; None adds no noise.
+        speeds: Of what is spoken, one drawn for every event; as on tape, pitch changes too.
+    """
+
+    weights: dict[str, float]
+    snrs: tuple[float | None, ...]
+    speeds: tuple[float, ...] = (1.0,)
+
+
+# A third of the time each goes to words, running speech and pauses, and a twentieth to noise by itself.
+JUDGED = SceneMix({"keyword": 1.0, "word": 9.0, "speech": 1.0, "pause": 1.2, "noise": 0.45}, (None, 20.0, 10.0, 5.0))
+# Noise is drawn anew whenever a model learns from them.
+TRAINED = SceneMix(JUDGED.weights | {"keyword": 6.0, "sound": 0.5}, (None,), (0.9, 0.95, 1.0, 1.05, 1.1))
 
 
 @dataclass(frozen=True)
@@ -33,7 +55,7 @@ class Scenes:
         keyword_intervals: For each stream, (keywords, 2): start and end of the spoken word in seconds.
         keyword_speakers: For each stream, who speaks each keyword.
         snrs: Of each stream, in dB; None where no noise was added.
-        events: How often each kind was heard: "keyword", "word" and "speech".
+        events: How often each kind was heard, as in `SceneMix`; pauses are not counted.
     """
 
     waveforms: np.ndarray
@@ -50,78 +72,59 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Material:
-    """What scenes are made of, all of one part of the split.
+    """What scenes are made of, all of one part of the split; int16 PCM, or floats in [-1, 1].
 
     Attributes:
         keywords: The keyword's clips, (clips, samples), with who speaks them.
         speakers: Of the keyword clips.
         words: Clips of all other words.
-        speech: Utterances of running speech; whether one holds the keyword is not known, since none has a transcript.
-        background: Noise recordings.
+        speech: Utterances of running speech; where there is a transcript, without the keyword.
+        noise: Recordings of noise; the corpus's own are in all parts.
     """
 
     keywords: np.ndarray
     speakers: np.ndarray
-    words: np.ndarray
-    speech: list[np.ndarray]
-    background: tuple[np.ndarray, ...]
+    words: Sequence[np.ndarray] | np.ndarray
+    speech: Sequence[np.ndarray]
+    noise: Sequence[np.ndarray]
 
 
-def read_speech(folder: Path, part: str, keyword: str) -> list[np.ndarray]:
-    """Utterances of one part of the speakers of running speech.
+def gather(corpus: Corpus, keyword: str, split: Split, part: str, sources: SceneSources) -> Material:
+    """Material of one part: its clips, and the running speech and the noise of the part of the same name.
 
-    Args:
-        folder: Sound files `<speaker>-*.flac`, .wav or .ogg.
-        part: "training", "validation" or "testing": 40, 30 and 30 % of the speakers, by the hash that also splits the
-            corpus. There is too little speech for its 80, 10 and 10 %.
-        keyword: Utterances that are ambiguous for it are left out.
-
-    Raises:
-        UserError: If there is none.
-    """
-    paths = [path for path in speech_files(folder, part) if path.stem not in AMBIGUOUS.get(keyword, ())]
-    if not paths:
-        raise UserError(f"no {part} speech in {folder}: give --speech a folder of <speaker>-*.flac, .wav or .ogg files")
-    return [read_audio(path) for path in paths]
-
-
-def speech_files(folder: Path, part: str) -> list[Path]:
-    """The files of `read_speech`; none where there are none."""
-    low, high = SPEECH_PARTS[part]
-    paths = sorted(filter(is_sound_file, folder.glob("*")))
-    return [path for path in paths if low <= speaker_percentage(path.stem.split("-")[0]) < high]
-
-
-def gather(corpus: Corpus, keyword: str, split: Split, part: str, speech_folder: Path) -> Material:
-    """Material of one part: its clips, and the running speech of the part of the same name.
+    The corpus's own noise is in all parts: its few recordings are not split.
 
     Args:
         corpus: Clips of single words.
         keyword: The word to spot.
         split: Of the corpus.
-        part: "validation" or "testing".
-        speech_folder: See `read_speech`.
+        part: "training", "validation" or "testing".
+        sources: Of speech and noise.
 
     Raises:
-        UserError: If the part holds no clip of the keyword, or none of another word, or there is no speech.
+        UserError: If the part holds no clip of the keyword, or none of another word, or there is no speech, or a folder
+            or file is missing or cannot be read.
     """
     clips = getattr(split, part)
     labels = corpus.labels(keyword)[clips]
     if not 0 < np.count_nonzero(labels) < labels.size:
         raise UserError(f"{part} speakers must say {keyword!r} and other words: choose another keyword or split")
+    waveforms = np.asarray(corpus.waveforms)  # still on disk, and so are the words until they are heard
     return Material(
-        keywords=np.asarray(corpus.waveforms[clips[labels == 1]]),
+        keywords=waveforms[clips[labels == 1]],
         speakers=corpus.speakers[clips[labels == 1]],
-        words=np.asarray(corpus.waveforms[clips[labels == 0]]),
-        speech=read_speech(speech_folder, part, keyword),
-        background=corpus.background,
+        words=[waveforms[clip] for clip in clips[labels == 0]],
+        speech=read_speech(sources, part, keyword),
+        noise=[recording for recording in (*corpus.background, *read_noise(sources, part)) if recording.any()],
     )
 
 
-def build_scenes(material: Material, hours: float, minutes_per_stream: float, seed: int) -> Scenes:
+def build_scenes(
+    material: Material, hours: float, minutes_per_stream: float, seed: int, mix: SceneMix = JUDGED
+) -> Scenes:
     """Glues events in random order into streams, each with its own stretch of noise.
 
-    Clips and utterances are used in shuffled rounds: none comes again before all others of its kind have.
+    Clips, utterances and recordings are used in shuffled rounds: none comes again before all others of its kind have.
 
     Raises:
         UserError: If there is no time for a keyword.
@@ -130,52 +133,96 @@ def build_scenes(material: Material, hours: float, minutes_per_stream: float, se
         raise UserError(f"no scenes of {hours:g} hours in streams of {minutes_per_stream:g} minutes")
     rng = np.random.default_rng(seed)
     decks = {"keyword": _deck(rng, material.keywords), "word": _deck(rng, material.words)}
-    decks["speech"] = _deck(rng, material.speech)
+    decks |= {"speech": _deck(rng, material.speech), "sound": _sounds(rng)}
+    if material.noise:
+        decks["noise"] = _noises(rng, material.noise)
     num_streams = max(1, round(hours * 60 / minutes_per_stream))
-    snrs = [SNRS[index % len(SNRS)] for index in range(num_streams)]
-    length = round(minutes_per_stream * 60 * SAMPLE_RATE)
-    waveforms, intervals, speakers = [], [], []
+    snrs = [mix.snrs[index % len(mix.snrs)] for index in range(num_streams)]
+    waveforms = np.empty((num_streams, round(minutes_per_stream * 60 * SAMPLE_RATE)), np.int16)
+    intervals, speakers = [], []
     events: Counter[str] = Counter()
-    for snr in snrs:
-        track, keywords = _glue(decks, length, rng, events)
-        waveforms.append(to_pcm(_with_noise(track, material.background, snr, rng)))
+    for waveform, snr in zip(waveforms, snrs, strict=True):
+        track, power, keywords = _glue(decks, mix, waveform.size, rng, events)
+        waveform[:] = to_pcm(_with_noise(track, power, material.noise, snr, rng))
         intervals.append(np.array([(start, end) for _, start, end in keywords]).reshape(-1, 2))
         speakers.append(np.array([material.speakers[index] for index, _, _ in keywords]))
     if not events["keyword"]:
         raise UserError(f"no keyword falls into {hours:g} hours of audio: give more with --hours")
-    return Scenes(np.stack(waveforms), intervals, speakers, snrs, dict(events))
+    return Scenes(waveforms, intervals, speakers, snrs, dict(events))
 
 
 def _deck(rng: np.random.Generator, events: Sequence[np.ndarray] | np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Events with their indices, in shuffled rounds without end."""
     while True:
         for index in rng.permutation(len(events)).tolist():
-            event = events[index]
-            yield index, to_float(event) if event.dtype == np.int16 else event
+            yield index, _floats(events[index])
+
+
+def _noises(rng: np.random.Generator, recordings: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+    """Stretches of recordings."""
+    for index, recording in _deck(rng, recordings):
+        length = round(rng.uniform(*SOUND_SECONDS) * SAMPLE_RATE)
+        start = rng.integers(max(1, recording.size - length + 1))
+        yield index, recording[start : start + length]
+
+
+def _sounds(rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+    """Sounds that nobody speaks, of every kind in turn."""
+    while True:
+        for index, kind in enumerate(SOUNDS):
+            yield index, sound(kind, rng.uniform(*SOUND_SECONDS), rng)
+
+
+def _floats(samples: np.ndarray) -> np.ndarray:
+    return to_float(samples) if samples.dtype == np.int16 else samples
 
 
 def _glue(
-    decks: dict[str, Iterator[tuple[int, np.ndarray]]], length: int, rng: np.random.Generator, events: Counter[str]
-) -> tuple[np.ndarray, list[tuple[int, float, float]]]:
-    """A track without noise, and (clip index, start, end) of each keyword in it, in seconds; counts its events."""
+    decks: dict[str, Iterator[tuple[int, np.ndarray]]],
+    mix: SceneMix,
+    length: int,
+    rng: np.random.Generator,
+    events: Counter[str],
+) -> tuple[np.ndarray, float, list[tuple[int, float, float]]]:
+    """A track without noise under it, and counts its events.
+
+    Returns:
+        The track; the mean power of what is spoken; and (clip index, start, end) of each keyword, in seconds.
+    """
     track, position = np.zeros(length, np.float32), 0
+    spoken = np.zeros(2)  # energy and samples
     keywords: list[tuple[int, float, float]] = []
-    kinds, weights = list(EVENT_WEIGHTS), np.array(list(EVENT_WEIGHTS.values()))
+    kinds = [kind for kind in mix.weights if kind in {"pause", *decks}]
+    weights = np.array([mix.weights[kind] for kind in kinds])
     while True:
         kind = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
         if kind == "pause":
             position += int(rng.uniform(1, 15) * SAMPLE_RATE)
             continue
         index, event = next(decks[kind])
+        if kind in SPOKEN:
+            event = _at_speed(event, rng.choice(mix.speeds))
         if position + event.shape[0] > length:
-            return track, keywords
-        gain = 10.0 ** (rng.uniform(*EVENT_GAIN) / 20)
-        track[position : position + event.shape[0]] = gain * _faded(event)
+            return track, float(spoken[0] / max(spoken[1], 1)), keywords
+        placed = 10.0 ** (rng.uniform(*EVENT_GAIN) / 20) * _faded(event)
+        track[position : position + event.shape[0]] = placed
         events[kind] += 1
+        if kind in SPOKEN:
+            spoken += np.square(placed, dtype=np.float64).sum(), np.count_nonzero(placed)
         if kind == "keyword":
             start, end = word_interval(event)
             keywords.append((index, position / SAMPLE_RATE + start, position / SAMPLE_RATE + end))
         position += event.shape[0] + int(rng.uniform(0, 0.5) * SAMPLE_RATE)
+
+
+def _at_speed(event: np.ndarray, speed: float) -> np.ndarray:
+    """The event so many times as fast, as a tape would be; its pitch changes too."""
+    if speed == 1:
+        return event
+    from scipy.signal import resample_poly  # half a second to import, which judging does not need
+
+    faster, slower = Fraction(speed).limit_denominator(100).as_integer_ratio()
+    return resample_poly(event, slower, faster)
 
 
 def word_interval(clip: np.ndarray) -> tuple[float, float]:
@@ -192,12 +239,11 @@ def _faded(event: np.ndarray) -> np.ndarray:
 
 
 def _with_noise(
-    track: np.ndarray, background: tuple[np.ndarray, ...], snr: float | None, rng: np.random.Generator
+    track: np.ndarray, power: float, recordings: Sequence[np.ndarray], snr: float | None, rng: np.random.Generator
 ) -> np.ndarray:
-    """Adds one recording, repeated end to end, `snr` dB below the mean power of all that is spoken."""
-    if snr is None or not background or not track.any():
+    """Adds one recording, repeated end to end, `snr` dB below a power."""
+    if snr is None or not recordings or not power:
         return track
-    noise = background[rng.integers(len(background))]
+    noise = _floats(recordings[int(rng.integers(len(recordings)))])
     noise = np.resize(np.roll(noise, -rng.integers(noise.shape[0])), track.shape[0])
-    spoken = np.square(track[track != 0], dtype=np.float64).mean()
-    return track + noise * np.float32(np.sqrt(spoken / np.square(noise, dtype=np.float64).mean() / 10.0 ** (snr / 10)))
+    return track + noise * np.float32(np.sqrt(power / np.square(noise, dtype=np.float64).mean() / 10.0 ** (snr / 10)))

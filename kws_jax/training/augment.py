@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kws_jax.array_types import Key, LogMel, MelPower
+from kws_jax.array_types import Frames, Key, MelPower
 from kws_jax.errors import UserError
 
 SILENCE = 1e-12  # added to power that is divided by
@@ -93,28 +93,28 @@ def _draw_noise(
     return start, jnp.where(chosen, 10.0 ** (-snr / 10.0), 0.0)
 
 
-def mask(key: Key, log_mel: LogMel, max_width: int, axis: int) -> LogMel:
+def mask(key: Key, frames: Frames, max_width: int, axis: int) -> Frames:
     """Fills one random band of each clip, of up to `max_width` mels or frames, with the clip's mean.
 
     The mean, and not the logarithm of nothing, keeps batch-norm statistics alike in training and use.
 
     Args:
         key: Randomness.
-        log_mel: Clips.
+        frames: Of clips.
         max_width: Widest band; the width is uniform over the whole numbers from 0 to it, or to the axis's size.
         axis: 1 masks frames, 2 masks mels.
 
     References:
         Park et al.: SpecAugment, 2019.
     """
-    batch, size = log_mel.shape[0], log_mel.shape[axis]
+    batch, size = frames.shape[0], frames.shape[axis]
     width_key, start_key = jax.random.split(key)
     width = jax.random.randint(width_key, (batch, 1), 0, min(max_width, size) + 1)
     start = jax.random.randint(start_key, (batch, 1), 0, size - width + 1)
     position = jnp.arange(size)
     inside = (position >= start) & (position < start + width)
     inside = jnp.expand_dims(inside, 3 - axis)
-    return jnp.where(inside, log_mel.mean((1, 2), keepdims=True), log_mel)
+    return jnp.where(inside, frames.mean((1, 2), keepdims=True), frames)
 
 
 def augment_power(
@@ -126,8 +126,8 @@ def augment_power(
     return add_noise(noise_key, power, noise, ranges.noise_rate, ranges.snr)
 
 
-def mask_log_mel(key: Key, log_mel: LogMel, ranges: Augmentation) -> LogMel:
+def mask_frames(key: Key, frames: Frames, ranges: Augmentation) -> Frames:
     """One mask over mels and one over frames."""
     mel_key, frame_key = jax.random.split(key)
-    masked = mask(mel_key, log_mel, ranges.max_masked_mels, axis=2)
+    masked = mask(mel_key, frames, ranges.max_masked_mels, axis=2)
     return mask(frame_key, masked, ranges.max_masked_frames, axis=1)

@@ -3,16 +3,18 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax, nn, vmap
 from jax.scipy.special import rel_entr
 from jaxtyping import Array, Float, Int
 
-from kws_jax.array_types import AttentionWeights, Key, Logits, LogMel, Params
+from kws_jax.array_types import AttentionWeights, Frames, Key, Logits, MelPower, Params
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.model import Crnn, Outputs
+from kws_jax.training.augment import mask_frames
 from kws_jax.training.recipe import Recipe
-from kws_jax.training.sequences import glue, sequence_loss
+from kws_jax.training.scene_set import SceneTargets, scene_loss
 
 SMALLEST_WEIGHT = 1e-9  # keeps the logarithm of no attention finite, and the direction of no features
 
@@ -81,15 +83,10 @@ def similarity(
 
 
 class Teacher(NamedTuple):
-    """A trained model that hears the same log-mels."""
+    """A trained model that hears the same mel power."""
 
     config: CrnnConfig
     variables: dict[str, Params]
-
-    def outputs(self, log_mel: LogMel) -> Outputs:
-        """What it says of clips."""
-        outputs: Any = Crnn(self.config).apply(self.variables, log_mel, method="outputs")
-        return Outputs(*outputs)
 
 
 def step_times(config: CrnnConfig, num_steps: int) -> Float[Array, " steps"]:
@@ -98,26 +95,79 @@ def step_times(config: CrnnConfig, num_steps: int) -> Float[Array, " steps"]:
     return frames * (config.frontend.hop_length / SAMPLE_RATE)
 
 
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        power: Mel power of clips or of windows of scenes, augmented.
+        targets: Labels of clips; of scenes, what their frames ask for.
+        mask_key: Of the masks, the same for model and teacher.
+    """
+
+    power: MelPower
+    targets: Int[Array, " batch"] | SceneTargets
+    mask_key: Key
+
+
 def loss_function(
     variables: dict[str, Params],
     config: CrnnConfig,
     recipe: Recipe,
-    log_mel: LogMel,
-    labels: Int[Array, " batch"],
+    batch: Batch,
     teacher: Teacher | None,
     dropout_key: Key,
 ) -> tuple[Float[Array, ""], dict[str, Params]]:
-    """A step's loss, and the batch statistics it leaves behind."""
-    how: dict[str, Any] = {"training": True, "mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
-    if recipe.clips_per_sequence > 1:
-        glued = glue(log_mel, recipe.clips_per_sequence)
-        logits, updated = Crnn(config).apply(variables, glued, method="every_step", **how)
-        return sequence_loss(logits, labels, config, log_mel.shape[1] - 1), dict(updated)
-    student, updated = Crnn(config).apply(variables, log_mel, method="outputs", **how)
-    loss = cross_entropy(student.logits, labels)
-    if teacher is not None and recipe.is_taught:
-        loss = _taught(loss, student, teacher.outputs(log_mel), config, teacher.config, recipe)
-    return loss, dict(updated)
+    """A step's loss, and the batch statistics it leaves behind.
+
+    Raises:
+        ValueError: If a teacher of windows of scenes is asked for more than its logits.
+    """
+    targets = batch.targets
+    how: dict[str, Any] = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
+    hear = _hear_scenes if isinstance(targets, SceneTargets) else _hear_clips
+    student: Any
+    student, updated = Crnn(config).apply(variables, batch, recipe, True, method=hear, **how)
+    loss = (
+        scene_loss(student, targets, config)
+        if isinstance(targets, SceneTargets)
+        else cross_entropy(student.logits, targets)
+    )
+    if teacher is None or not recipe.is_taught:
+        return loss, dict(updated)
+    taught: Any = Crnn(teacher.config).apply(teacher.variables, batch, recipe, False, method=hear)
+    if not isinstance(targets, SceneTargets):
+        return _taught(loss, student, taught, config, teacher.config, recipe), dict(updated)
+    if recipe.attention_weight or recipe.similarity_weight:
+        raise ValueError("on scenes a teacher says its logits at every step, and nothing else")
+    soft = _dark_steps(student, taught, config, teacher.config, recipe.temperature)
+    return (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * soft, dict(updated)
+
+
+def _frames(model: Crnn, batch: Batch, recipe: Recipe) -> Frames:
+    frames = model.compress(batch.power)[0]
+    return frames if recipe.augmentation is None else mask_frames(batch.mask_key, frames, recipe.augmentation)
+
+
+def _hear_clips(model: Crnn, batch: Batch, recipe: Recipe, training: bool) -> Outputs:
+    return model.outputs(_frames(model, batch, recipe), training)
+
+
+def _hear_scenes(model: Crnn, batch: Batch, recipe: Recipe, training: bool) -> Float[Array, "batch steps classes"]:
+    return model.every_step(_frames(model, batch, recipe), training)
+
+
+def _dark_steps(
+    student: Float[Array, "batch steps classes"],
+    teacher: Float[Array, "batch teacher_steps classes"],
+    config: CrnnConfig,
+    teacher_config: CrnnConfig,
+    temperature: float,
+) -> Float[Array, ""]:
+    """Dark knowledge of every step; the teacher's logits are read off at the times when the student's steps end."""
+    own, others = (c.step_end(np.arange(o.shape[1])) for c, o in ((config, student), (teacher_config, teacher)))
+    heard = vmap(vmap(lambda logits: jnp.interp(own, others, logits), in_axes=1, out_axes=1))(teacher)
+    classes = config.num_classes
+    return dark_knowledge(student.reshape(-1, classes), heard.reshape(-1, classes), temperature)
 
 
 def _taught(

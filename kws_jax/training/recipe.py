@@ -15,7 +15,7 @@ class Recipe:
 
     Attributes:
         epochs: Passes of as many draws as there are training clips.
-        batch_size: Clips a step.
+        batch_size: Clips, or windows of scenes, a step.
         peak_learning_rate: Top of the one-cycle schedule, reached after 30 % of the steps.
         weight_decay: Decoupled weight decay.
         average_decay: Of the exponential moving average of all variables over the steps, which is what training
@@ -28,8 +28,7 @@ class Recipe:
             batch normalisation, so it is one that has been trained before.
         pruning: What is pruned, and when.
         augmentation: Ranges of the random augmentations; None trains on the clips as they are.
-        clips_per_sequence: Above 1, clips are glued into sequences of so many that one GRU state runs through, and
-            every step is judged (see `kws_jax.training.sequences`); for hard labels only.
+        window: Seconds of the windows of a training on scenes (see `kws_jax.training.scene_set`).
 
     References:
         Polyak, Juditsky: Acceleration of Stochastic Approximation by Averaging, 1992.
@@ -47,11 +46,9 @@ class Recipe:
     scheme: Scheme | None = None
     pruning: PruningPlan | None = None
     augmentation: Augmentation | None = field(default_factory=Augmentation)
-    clips_per_sequence: int = 1
+    window: float = 6.4
 
     def __post_init__(self) -> None:
-        if self.clips_per_sequence > 1 and (self.is_taught or self.batch_size % self.clips_per_sequence):
-            raise ValueError("sequences take hard labels, and a batch size that is a whole number of sequences")
         if not 0 <= self.average_decay < 1 or not 0 <= self.teacher_weight <= 1:
             raise ValueError("average_decay must be in [0, 1) and teacher_weight in [0, 1]")
 

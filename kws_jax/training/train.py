@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +17,17 @@ from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from kws_jax.array_types import Key, Params
-from kws_jax.config import CrnnConfig
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.model import init_variables
-from kws_jax.training.losses import Teacher, loss_function
+from kws_jax.training.augment import augment_power
+from kws_jax.training.losses import Batch, Teacher, loss_function
 from kws_jax.training.pruning import Masks, advance, full_masks, importance, masked, slim
 from kws_jax.training.quantization import fake_quantize_params
 from kws_jax.training.recipe import Recipe, optimizer
 from kws_jax.training.resume import Lines, Resume, TrainingSaver
-from kws_jax.training.training_set import TrainingSet, augmented
+from kws_jax.training.scene_set import SceneSet, windows
+from kws_jax.training.training_set import TrainingSet
 
 SCORE_DECAY = 0.98  # of the running mean of importance, a step
 
@@ -74,7 +77,7 @@ def deployed(params: Params, masks: Masks, recipe: Recipe) -> Params:
 
 def train_step(
     state: TrainState,
-    training_set: TrainingSet,
+    training_set: TrainingSet | SceneSet,
     indices: Int[Array, " batch"],
     config: CrnnConfig,
     recipe: Recipe,
@@ -83,12 +86,12 @@ def train_step(
 ) -> tuple[TrainState, Float[Array, ""]]:
     """One batch: augment, ask the teacher about the very same input, differentiate, update, prune."""
     key, power_key, mask_key, dropout_key = jax.random.split(state.key, 4)
-    log_mel = augmented(power_key, mask_key, training_set, indices, recipe.augmentation)
+    batch = _drawn(power_key, mask_key, training_set, indices, config, recipe)
     rest = {name: value for name, value in state.variables.items() if name != "params"}
 
     def loss_of(params: Params) -> tuple[Array, dict[str, Params]]:
         variables = {"params": deployed(params, state.masks, recipe), **rest}
-        return loss_function(variables, config, recipe, log_mel, training_set.labels[indices], teacher, dropout_key)
+        return loss_function(variables, config, recipe, batch, teacher, dropout_key)
 
     params, masks, scores = state.variables["params"], state.masks, state.scores
     (loss, updated), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
@@ -101,10 +104,33 @@ def train_step(
     return TrainState(variables, average, optimizer_state, key, masks, scores, state.step + 1), loss
 
 
+def _drawn(
+    power_key: Key,
+    mask_key: Key,
+    training_set: TrainingSet | SceneSet,
+    indices: Int[Array, " batch"],
+    config: CrnnConfig,
+    recipe: Recipe,
+) -> Batch:
+    """The clips of these indices, or the windows that begin with these frames, augmented."""
+    if isinstance(training_set, SceneSet):
+        frames = num_window_frames(config, recipe)
+        return Batch(*windows(power_key, training_set, indices, frames, recipe.augmentation), mask_key)
+    power = training_set.power[indices]
+    if recipe.augmentation is not None:
+        power = augment_power(power_key, power, training_set.noise, recipe.augmentation)
+    return Batch(power, training_set.labels[indices], mask_key)
+
+
+def num_window_frames(config: CrnnConfig, recipe: Recipe) -> int:
+    """Frames of a window of scenes."""
+    return round(recipe.window * SAMPLE_RATE) // config.frontend.hop_length
+
+
 @partial(jax.jit, static_argnames=("config", "recipe", "teacher_config", "num_steps"))
 def train_epoch(
     state: TrainState,
-    training_set: TrainingSet,
+    training_set: TrainingSet | SceneSet,
     batches: Int[Array, "steps batch"],
     teacher_variables: dict[str, Params] | None,
     config: CrnnConfig,
@@ -126,7 +152,7 @@ def train_epoch(
 def train(
     config: CrnnConfig,
     recipe: Recipe,
-    training_set: TrainingSet,
+    training_set: TrainingSet | SceneSet,
     draw: Draw,
     seed: int,
     teacher: Teacher | None = None,
@@ -163,11 +189,14 @@ def train(
     state = start_state(initial or init_variables(init_key, config), config, optimizer(recipe, num_steps), key)
     taught_by, knowledge = (teacher.config, teacher.variables) if teacher and recipe.is_taught else (None, None)
     training_set = jax.tree.map(jnp.asarray, training_set)
+    positions, seconds = training_set.power.shape[0], 1.0
+    if isinstance(training_set, SceneSet):
+        positions, seconds = positions - num_window_frames(config, recipe) + 1, recipe.window
     with closing(TrainingSaver(resume, repr((config, recipe, seed, steps)))) as saver:
         state, lines = saver.load(state)
         _write_log(log_path, lines)
         for number in (progress := tqdm(range(len(lines), recipe.epochs), desc="student", unit="epoch")):
-            batches = _batches(draw(number), steps, recipe.batch_size, training_set.labels.shape[0])
+            batches = _batches(draw(number), steps, recipe.batch_size, positions)
             start = time.perf_counter()
             state, losses = train_epoch(state, training_set, batches, knowledge, config, recipe, taught_by, num_steps)
             loss = float(losses.mean())
@@ -175,7 +204,7 @@ def train(
             if not _all_finite((losses, state.variables)):
                 raise RuntimeError(f"epoch {number}: the loss or a weight is not finite; is every clip, and the noise?")
             progress.set_postfix(loss=f"{loss:.4f}")
-            lines.append(_line(number, steps, loss, elapsed, batches.size, lines))
+            lines.append(_line(number, steps, loss, elapsed, seconds * batches.size, lines))
             _write_log(log_path, lines)
             saver.save(state, lines)
     return slim(config, state.average, state.masks) if recipe.pruning else (config, state.average)
@@ -184,7 +213,10 @@ def train(
 def _check_teacher(config: CrnnConfig, recipe: Recipe, teacher: Teacher | None) -> None:
     if recipe.is_taught and teacher is None:
         raise ValueError("the recipe asks for a teacher, but there is none")
-    if teacher is not None and teacher.config.frontend != config.frontend:
+    if (
+        teacher is not None
+        and replace(teacher.config.frontend, compression=config.frontend.compression) != config.frontend
+    ):
         raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
 
 
@@ -195,7 +227,7 @@ def _batches(drawn: np.ndarray, steps: int, batch_size: int, clips: int) -> Int[
     return jnp.asarray(drawn.reshape(steps, batch_size))
 
 
-def _line(number: int, steps: int, loss: float, elapsed: float, clips: int, lines: Lines) -> dict[str, Any]:
+def _line(number: int, steps: int, loss: float, elapsed: float, clips: float, lines: Lines) -> dict[str, Any]:
     """Of the log; rounded, since nobody reads more digits."""
     seconds = elapsed + (lines[-1]["seconds"] if lines else 0.0)
     line = {"step": (number + 1) * steps, "epoch": number, "loss": float(f"{loss:.6g}"), "seconds": round(seconds, 3)}

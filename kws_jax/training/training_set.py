@@ -1,4 +1,4 @@
-"""Training material: clips on the device, their mel power computed once, and a batch of it augmented."""
+"""Training material: clips on the device, their mel power computed once."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from kws_jax.array_types import Key, LogMel
 from kws_jax.config import FrontendConfig
 from kws_jax.data.audio import FULL_SCALE
-from kws_jax.frontend import log_compress, mel_power
-from kws_jax.training.augment import Augmentation, augment_power, mask_log_mel
+from kws_jax.frontend import mel_power
 
 
 class TrainingSet(NamedTuple):
@@ -61,14 +59,3 @@ def framing_offsets(hop_length: int, framings: int) -> list[int]:
         for framing in range(framings)
     ]
     return sorted(offsets, key=abs)
-
-
-def augmented(
-    power_key: Key, mask_key: Key, training_set: TrainingSet, indices: Int[Array, " batch"], ranges: Augmentation | None
-) -> LogMel:
-    """Log-mels of a batch's clips, augmented within the ranges."""
-    power = training_set.power[indices]
-    if ranges is None:
-        return log_compress(power)
-    power = augment_power(power_key, power, training_set.noise, ranges)
-    return mask_log_mel(mask_key, log_compress(power), ranges)

@@ -92,8 +92,8 @@ def test_a_model_that_starts_from_another_claims_none_of_its_own(out: Path):
     assert json.loads((folder / "record.json").read_text())["setting"]["model"]["gru_hidden"] == 5
 
 
-def test_training_on_speech_without_speech_is_named(swept: Path, tmp_path: Path):
+def test_training_on_scenes_without_speech_is_named(swept: Path, tmp_path: Path):
     task = task_of(swept.parent / "corpus", tmp_path)
     with pytest.raises(UserError, match="give --speech"):
-        make_model(BY_NAME["student_12x_speech"], task)
+        make_model(BY_NAME["student_21x_stream"], task)
     assert not list(tmp_path.rglob(MODEL))

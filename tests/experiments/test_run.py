@@ -1,6 +1,7 @@
 """The command that runs settings: what it refuses, whom it runs, how long it trains on how many clips."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from experiments import run
-from experiments.run import FEW_RESTARTS, for_small_corpus, resolved
+from experiments.run import FEW_RESTARTS, resolved
 from experiments.study.lock import locked
 from experiments.study.pipeline import run_setting
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
 from experiments.study.sweep import plan
+from experiments.study.task import find_source, make_task
+from kws_jax.data.sources import SceneSources
 from kws_jax.errors import UserError
-from kws_jax.training.recipe import Recipe
 from tests.helpers.tiny_corpus import task_of, write_tone_corpus
 
 
@@ -29,7 +31,7 @@ from tests.helpers.tiny_corpus import task_of, write_tone_corpus
         ({"settings": ("base",), "data": Path("nowhere"), "keywords": ("up",)}, "no folder nowhere"),
         ({"settings": ("base",), "keywords": ("up", "down")}, "spoken for one keyword"),
         (
-            {"settings": ("base",), "data": Path(), "keywords": ("up",), "speech": Path("nowhere")},
+            {"settings": ("base",), "data": Path(), "keywords": ("up",), "sources": SceneSources((Path("nowhere"),))},
             "no folder nowhere: give --speech",
         ),
         ({"settings": ("base",), "jobs": 0}, "at least one job"),
@@ -66,6 +68,17 @@ def test_a_second_run_on_one_folder_is_refused_at_once(tmp_path: Path, monkeypat
     assert not (tmp_path / "out").exists(), "nothing came to lie there"
 
 
+def test_the_command_repeats_a_run_with_all_that_it_heard(scene_corpus: Path, tmp_path: Path):
+    speech, noise = scene_corpus.parent / "speech", scene_corpus.parent / "noise"
+    sources = SceneSources((speech, noise), (noise,), speech / "said.tsv")
+    source = find_source(scene_corpus, ("bed",), sources, tmp_path)
+    command = shlex.split(make_task(source, source.load(), "bed", "official", 1, tmp_path).command("base"))
+    heard = f"--data {scene_corpus} --speech {speech} {noise} --noise {noise} --transcripts {speech / 'said.tsv'}"
+    assert command[4:] == [*heard.split(), "--keywords", "bed", "--split", "official", "--seeds", "1"]
+    with pytest.raises(UserError, match="cannot read the transcripts"):
+        find_source(scene_corpus, ("bed",), replace(sources, transcripts=tmp_path / "none.tsv"), tmp_path)
+
+
 def test_nobody_runs_the_base_only_to_be_compared_with_it():
     (job,) = plan({"up": with_needs(["student_21x"])}, (0,))
     assert job.setting.name == "student_21x"
@@ -76,7 +89,7 @@ def test_the_first_keyword_gets_all_settings_and_the_others_the_headline_ones(mo
     monkeypatch.setattr(run, "SETTINGS", settings)
     assert run._all_names(has_speech=True, only_headline=False) == tuple(setting.name for setting in SETTINGS)
     assert run._all_names(has_speech=True, only_headline=True) == ("student_12x_dark",)
-    assert not any(BY_NAME[name].speech_share for name in run._all_names(has_speech=False, only_headline=False))
+    assert not any(BY_NAME[name].scene_hours for name in run._all_names(has_speech=False, only_headline=False))
     jobs = plan({"up": SETTINGS, "down": with_needs(["student_12x_dark"])}, (0, 1))
     assert len(jobs) == 2 * (len(SETTINGS) + 2)
     order = list(jobs)
@@ -107,7 +120,6 @@ def test_few_clips_train_in_steps_and_not_in_epochs(setting: Setting, clips: int
 
 def test_many_clips_train_as_the_table_says():
     assert [resolved(setting, 9_000, quick=False) for setting in SETTINGS] == list(SETTINGS)
-    assert [for_small_corpus(Recipe(clips_per_sequence=4), clips).batch_size for clips in (3, 50)] == [4, 4]
     assert resolved(BY_NAME["student_21x"], 9_000, quick=True).recipe.epochs == run.QUICK_EPOCHS
 
 

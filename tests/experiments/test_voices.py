@@ -10,6 +10,7 @@ from experiments.study.records import run_name
 from experiments.study.task import find_source, make_task, with_voices
 from kws_jax.data.corpus import Corpus
 from kws_jax.data.espeak import speakers
+from kws_jax.data.sources import NO_SOURCES
 from kws_jax.data.splits import split_official
 from kws_jax.errors import UserError
 
@@ -83,7 +84,7 @@ def test_a_run_says_and_repeats_what_the_voices_spoke(real, spoken, tmp_path, mo
     asked = {}
     monkeypatch.setattr(study_task, "generate_corpus", lambda folder, keyword, **options: asked.update(options))
     monkeypatch.setattr(study_task, "load_corpus", lambda folder: spoken if folder.is_relative_to(tmp_path) else real)
-    source = find_source(Path("real"), (KEYWORD,), None, tmp_path, "words")
+    source = find_source(Path("real"), (KEYWORD,), NO_SOURCES, tmp_path, "words")
     task = make_task(source, source.load(), KEYWORD, "official", 0, tmp_path)
     assert "experiments.run base --data real --voices words --keywords sheila " in task.command("base")
     assert task.describe()["training"]["keyword_clips"] == 6 + 1

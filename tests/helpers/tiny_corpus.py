@@ -10,7 +10,7 @@ from experiments.study.task import Task, find_source, make_task
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_pcm
 from kws_jax.data.corpus import load_corpus
-from kws_jax.data.scenes import SPEECH_PARTS
+from kws_jax.data.sources import NO_SOURCES, SPEECH_PARTS
 from kws_jax.data.splits import speaker_percentage
 from tests.helpers.models import noise
 
@@ -34,7 +34,7 @@ def write_tone_corpus(folder: Path) -> Path:
 
 def task_of(corpus: Path, out: Path, seed: int = 0) -> Task:
     """A corpus of tones, split officially, with "up" as the keyword."""
-    source = find_source(corpus, ("up",), None, out)
+    source = find_source(corpus, ("up",), NO_SOURCES, out)
     return make_task(source, load_corpus(corpus), "up", "official", seed, out)
 
 
@@ -52,7 +52,11 @@ def some_speakers(low: float, high: float, number: int) -> list[str]:
 
 
 def write_scene_corpus(root: Path) -> Path:
-    """Three speakers of each part say two words; running speech by one of each part, in root/speech; one noise."""
+    """Three speakers of each part say two words; one noise.
+
+    Running speech by two of each part, in root/speech, one of whom says "happily" by root/speech/said.tsv; recordings
+    of noise, one of each fold, in root/noise.
+    """
     parts = ((0, 10), (10, 20), (20, 100))  # validation, testing and training, in percent
     speakers = [speaker for low, high in parts for speaker in some_speakers(low, high, 3)]
     for seed, word in enumerate(("happy", "bed")):
@@ -62,7 +66,13 @@ def write_scene_corpus(root: Path) -> Path:
     (root / "corpus" / "_background_noise_").mkdir()
     soundfile.write(root / "corpus" / "_background_noise_" / "hum.wav", noise(9, 1, 40_000)[0], SAMPLE_RATE)
     (root / "speech").mkdir()
+    said = ["file\tstart_s\tword\n"]
     for low, high in SPEECH_PARTS.values():
-        (speaker,) = some_speakers(low, high, 1)
-        soundfile.write(root / "speech" / f"{speaker}-1.wav", noise(low, 1, 50_000)[0], SAMPLE_RATE)
+        for take, speaker in enumerate(some_speakers(low, high, 2)):
+            soundfile.write(root / "speech" / f"{speaker}-{take}.wav", noise(low, 1, 50_000)[0], SAMPLE_RATE)
+            said.append(f"{speaker}-{take}.wav\t0.5\t{('Quite', 'Happily,')[take]}\n")
+    (root / "speech" / "said.tsv").write_text("".join(said))
+    (root / "noise").mkdir()
+    for fold in range(1, 6):
+        soundfile.write(root / "noise" / f"a_dog_{fold}-7-A.wav", noise(fold, 1, 1000 * fold)[0], SAMPLE_RATE)
     return root / "corpus"

@@ -101,7 +101,7 @@ def test_mask_fills_one_band_with_the_clips_mean(axis: int, max_width: int):
 
 
 POWER_CHANGED = jax.jit(partial(augment.augment_power, noise=jnp.asarray(NOISE), ranges=Augmentation()))
-MASKED = jax.jit(partial(augment.mask_log_mel, ranges=Augmentation(max_masked_mels=4, max_masked_frames=9)))
+MASKED = jax.jit(partial(augment.mask_frames, ranges=Augmentation(max_masked_mels=4, max_masked_frames=9)))
 
 
 @pytest.mark.parametrize("change", [POWER_CHANGED, MASKED], ids=["power", "log-mel"])
@@ -121,5 +121,5 @@ def test_ranges_of_zero_change_nothing():
     log_mel = np.log(POWER)
     power = jax.jit(augment.augment_power, static_argnums=3)(KEY, POWER, NOISE, NOTHING)
     np.testing.assert_array_equal(power, POWER)
-    masked = jax.jit(augment.mask_log_mel, static_argnums=2)(KEY, log_mel, NOTHING)
+    masked = jax.jit(augment.mask_frames, static_argnums=2)(KEY, log_mel, NOTHING)
     np.testing.assert_array_equal(masked, log_mel)

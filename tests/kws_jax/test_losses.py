@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from kws_jax.config import BASE
 from kws_jax.frontend import log_compress
-from kws_jax.model import init_variables
+from kws_jax.model import Crnn, init_variables
 from kws_jax.training import train as training
 from kws_jax.training.losses import (
+    Batch,
     Teacher,
     attention_transfer,
     cross_entropy,
@@ -139,8 +140,9 @@ def test_what_the_teacher_adds_to_the_loss():
     weights = [{"teacher_weight": 0.3}, {"teacher_weight": 1.0}, {"attention_weight": 0.7}, {"similarity_weight": 0.7}]
 
     @jax.jit
-    def losses(clips: jax.Array, labels: jax.Array) -> tuple:
-        student, taught = Teacher(config, variables).outputs(clips), teacher.outputs(clips)
+    def losses(power: jax.Array, labels: jax.Array) -> tuple:
+        clips = log_compress(power)
+        student, taught = (Crnn(c).apply(v, clips, method="outputs") for c, v in ((config, variables), teacher))
         times = [step_times(c, o.attention.shape[1]) for c, o in ((config, student), (TOY, taught))]
         assert len(times[0]) > len(times[1])
         parts = (
@@ -149,11 +151,12 @@ def test_what_the_teacher_adds_to_the_loss():
             attention_transfer(student.attention, taught.attention, *times),
             similarity(student.context, taught.context),
         )
-        recipes = [Recipe(temperature=2.0, **weight) for weight in weights]
+        recipes = [Recipe(temperature=2.0, augmentation=None, **weight) for weight in weights]
         key = jax.random.key(1)
-        return parts, [loss_function(variables, config, recipe, clips, labels, teacher, key)[0] for recipe in recipes]
+        batch = Batch(power, labels, key)
+        return parts, [loss_function(variables, config, recipe, batch, teacher, key)[0] for recipe in recipes]
 
-    parts, found = losses(log_compress(jnp.asarray(TONES.power[:6])), jnp.asarray(TONES.labels[:6]))
+    parts, found = losses(jnp.asarray(TONES.power[:6]), jnp.asarray(TONES.labels[:6]))
     hard, soft, attention, alike = map(float, parts)
     expected = [0.7 * hard + 0.3 * soft, soft, hard + 0.7 * attention, hard + 0.7 * alike]
     assert found == pytest.approx(expected, abs=SAME_FRAMEWORK)

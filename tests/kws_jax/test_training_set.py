@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.study.material import training_material
 from experiments.study.settings import STUDENT_314X, Setting
-from experiments.study.training import _material
 from kws_jax.config import FrontendConfig
 from kws_jax.training.recipe import Recipe
 from kws_jax.training.training_set import cached_mel_power, framing_offsets, moved
@@ -46,13 +46,13 @@ def test_framings_are_equally_spaced_round_zero(framings: int, spacing: int):
 def test_every_draw_takes_a_framing(tone_corpus: Path, tmp_path: Path):
     task = task_of(tone_corpus, tmp_path)
     one = Setting("one", "", "", model=STUDENT_314X, recipe=Recipe())
-    frontend, clips = STUDENT_314X.frontend, task.corpus.waveforms[task.split.training]
-    plain, draw_plain = _material(one, frontend, task)
-    corpus, draw = _material(replace(one, framings=4), frontend, task)
+    clips = task.corpus.waveforms[task.split.training]
+    plain, draw_plain = training_material(one, STUDENT_314X, task)
+    corpus, draw = training_material(replace(one, framings=4), STUDENT_314X, task)
     count = len(clips)
     np.testing.assert_array_equal(corpus.labels, np.tile(plain.labels, 4))
-    for framing, offset in enumerate(framing_offsets(frontend.hop_length, 4)):
-        expected = cached_mel_power(frontend, moved(clips, offset))
+    for framing, offset in enumerate(framing_offsets(STUDENT_314X.frontend.hop_length, 4)):
+        expected = cached_mel_power(STUDENT_314X.frontend, moved(clips, offset))
         np.testing.assert_array_equal(corpus.power[count * framing : count * (framing + 1)], expected)
     for epoch in range(3):
         np.testing.assert_array_equal(draw(epoch) % count, draw_plain(epoch))

@@ -1,0 +1,99 @@
+"""What a run trains on: clips or scenes of its training speakers, ready to be augmented, and what an epoch draws."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.study.provenance import sources_fingerprint
+from experiments.study.settings import Setting
+from experiments.study.task import Task
+from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
+from kws_jax.data.audio import to_float
+from kws_jax.data.scenes import TRAINED, build_scenes, gather
+from kws_jax.data.splits import balanced_indices
+from kws_jax.errors import UserError
+from kws_jax.files import written
+from kws_jax.frontend import mel_power
+from kws_jax.training.recipe import Recipe
+from kws_jax.training.scene_set import SceneSet, join_scenes
+from kws_jax.training.train import num_window_frames
+from kws_jax.training.training_set import TrainingSet, cached_mel_power, framing_offsets, moved
+
+SCENES = "scenes"  # folder of mel power of scenes, which runs of a keyword and a front end share
+MINUTES_PER_STREAM = 10.0
+Draw = Callable[[int], np.ndarray]
+
+
+def training_material(setting: Setting, config: CrnnConfig, task: Task) -> tuple[TrainingSet | SceneSet, Draw]:
+    """Material, and from an epoch's number to what it draws: positions of clips, or first frames of windows.
+
+    Raises:
+        UserError: If the setting trains on scenes and there is no running speech for them.
+    """
+    return _scenes(setting, config, task) if setting.scene_hours else _clips(setting, config.frontend, task)
+
+
+def draw_clips(setting: Setting, task: Task, epoch: int) -> np.ndarray:
+    """Positions among the training clips, for one epoch: class-balanced, as many as there are clips."""
+    training = task.split.training
+    rng = np.random.default_rng([task.seed, epoch])
+    words = task.corpus.words[training]
+    return balanced_indices(task.labels[training], training.shape[0], rng, words, setting.word_balance)
+
+
+def _clips(setting: Setting, frontend: FrontendConfig, task: Task) -> tuple[TrainingSet, Draw]:
+    training, labels = task.split.training, task.labels[task.split.training]
+    clips = task.corpus.waveforms[training]
+    offsets = framing_offsets(frontend.hop_length, setting.framings)
+    power = np.concatenate([cached_mel_power(frontend, moved(clips, offset)) for offset in offsets])
+    noise = noise_mel_power(frontend, task.corpus.background)
+    training_set = TrainingSet(jnp.asarray(power), jnp.tile(jnp.asarray(labels), setting.framings), jnp.asarray(noise))
+
+    def draw(epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([task.seed, epoch, 1])
+        drawn = draw_clips(setting, task, epoch)
+        return drawn + len(clips) * rng.integers(0, setting.framings, drawn.shape[0])
+
+    return training_set, draw
+
+
+def _scenes(setting: Setting, config: CrnnConfig, task: Task) -> tuple[SceneSet, Draw]:
+    assert isinstance(setting.recipe, Recipe)
+    scenes = _scene_set(setting.scene_hours, replace(config.frontend, compression="log"), task)
+    frames = num_window_frames(config, setting.recipe)
+    starts = scenes.power.shape[0] - frames + 1
+
+    def draw(epoch: int) -> np.ndarray:
+        return np.random.default_rng([task.seed, epoch]).integers(0, starts, scenes.power.shape[0] // frames)
+
+    return scenes, draw
+
+
+def _scene_set(hours: float, frontend: FrontendConfig, task: Task) -> SceneSet:
+    """Scenes of the training speakers, built once for all runs on the same; the seed of training does not matter."""
+    if not task.source.sources.speech:
+        raise UserError("this setting trains on scenes: give --speech folders of <speaker>-*.flac, .wav or .ogg files")
+    split = task.split.training.tobytes()
+    made = repr((hours, frontend, task.keyword, task.corpus.fingerprint, sources_fingerprint(task.source.sources)))
+    path = task.out / SCENES / f"{hashlib.sha256(made.encode() + split).hexdigest()[:16]}.npz"
+    if not path.is_file():
+        material = gather(task.corpus, task.keyword, task.split, "training", task.source.sources)
+        scenes = build_scenes(material, hours, min(MINUTES_PER_STREAM, 60 * hours), 0, TRAINED)
+        powers = (noise_mel_power(frontend, (to_float(waveform),)) for waveform in scenes.waveforms)
+        noise = noise_mel_power(frontend, tuple(map(to_float, material.noise)))
+        with written(path) as part, part.open("wb") as file:
+            np.savez(file, **join_scenes(frontend, powers, scenes.keyword_intervals, noise)._asdict())
+    with np.load(path) as file:
+        return SceneSet(*(file[name] for name in SceneSet._fields))
+
+
+def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Mel power of all background recordings, end to end; silence where there are none."""
+    recordings = background or (np.zeros(2 * SAMPLE_RATE, np.float32),)
+    transform = jax.jit(partial(mel_power, frontend))
+    return np.concatenate([np.asarray(transform(jnp.asarray(recording)[None])[0]) for recording in recordings])
