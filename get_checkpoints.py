@@ -36,6 +36,7 @@ DATASETS = {
 }
 
 LISTED = ("bytes", "number_format", "macs", "auroc_error", "threshold", "false_alarms_per_hour")
+SHOWN = (*LISTED, "operating_points")
 SUFFIX = ".safetensors"
 Models = dict[str, dict[str, Any]]  # by file: its SHA-256, and what else is known of the model
 
@@ -164,7 +165,7 @@ def _run(options: argparse.Namespace) -> None:
         fetch_models(models, folder, options.base_url)
     states = {file: state(folder / file, model) for file, model in models.items()}
     if options.list:
-        facts = {file: "  ".join(f"{key} {model.get(key)}" for key in LISTED) for file, model in models.items()}
+        facts = {file: "  ".join(f"{key} {model.get(key)}" for key in SHOWN) for file, model in models.items()}
         return print("\n".join(f"{file.removesuffix(SUFFIX):<34}{states[file]:<9}{facts[file]}" for file in models))
     if bad := [f"{folder / file} is {found}" for file, found in states.items() if found != "here"]:
         raise FetchError("\nerror: ".join([*bad, f"{len(bad)} of {len(states)} files: run this without --verify"]))

@@ -34,6 +34,7 @@ def listen(
     microphone: bool = False,
     threshold: float | None = None,
     smoothing: int | None = None,
+    false_alarms_per_hour: float | None = None,
     refractory: float = DetectorConfig.refractory,
 ) -> None:
     """Streams audio through a checkpoint.
@@ -44,23 +45,30 @@ def listen(
         microphone: Listen to the default microphone; needs the extra "microphone".
         threshold: Probability from which on a word is the keyword; the checkpoint's own, else 0.5.
         smoothing: Steps that the probability is averaged over; by default what the checkpoint says, else 1.
+        false_alarms_per_hour: 0.2, 0.5, 1 or 2: takes the threshold that the checkpoint has for it.
         refractory: Seconds after a detection in which there is no other.
     """
     chunks = open_source(source, microphone)
     config, variables, about = load(checkpoint)
     config, variables = fold_batch_norm(config, variables)
-    settings = replace(about.detector(config, threshold, smoothing), refractory=refractory)
-    detector = Detector(settings)
+    settings = about.detector(config, threshold, smoothing, false_alarms_per_hour)
+    detector = Detector(replace(settings, refractory=refractory))
     stream = StreamingKws(variables["params"], config)
     compile_steps(stream, detector)
-    print(
-        f"listening for {about.keyword or 'the keyword'} from probability {settings.threshold:g} on; Ctrl-C ends",
-        file=sys.stderr,
-        flush=True,
-    )
+    if threshold is None and about.threshold is None and false_alarms_per_hour is None:
+        print(f"the checkpoint has no threshold, and {settings.threshold:g} is a guess: give one", file=sys.stderr)
+    rate = false_alarms_per_hour or about.false_alarms_per_hour
+    stands = "" if rate is None or (threshold, smoothing) != (None, None) else _meaning(rate, about.validation_hours)
+    word = about.keyword or "the keyword"
+    print(f"listening for {word} from probability {settings.threshold:g} on{stands}; Ctrl-C ends", file=sys.stderr)
     for detection in detect(chunks, stream, detector):
         line = {"time": round(detection.time, 4), "probability": round(detection.probability, 6)}
         print(json.dumps(line), flush=True)
+
+
+def _meaning(rate: float, hours: float | None) -> str:
+    alarms, heard = "alarm" if rate == 1 else "alarms", "hours" if hours is None else f"{hours:g} h"
+    return f", about {rate:g} false {alarms} an hour on {heard} of validation speakers' words, speech and noise"
 
 
 def compile_steps(stream: StreamingKws, detector: Detector) -> None:

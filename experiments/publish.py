@@ -1,8 +1,9 @@
-"""Copies models into checkpoints/, each with its detector's threshold, and writes the manifest of get_checkpoints.py.
+"""Copies models into checkpoints/, each with its detector's thresholds, and writes the manifest of get_checkpoints.py.
 
-The threshold is chosen on hours of continuous audio by validation speakers, in the number format that is shipped, with
-the state carried: the fewest misses at no more than one false alarm an hour. The folder is built beside and renamed, so
-what no record stands for any more is gone, and after a kill the old one is there.
+Thresholds are chosen on hours of continuous audio by validation speakers, in the number format that is shipped, with
+the state carried: the fewest misses at no more than 0.2, 0.5, 1 and 2 false alarms an hour, as far as any threshold
+reaches that. In use is that for 0.5, else that for 1. The folder is built beside and renamed, so what no record stands
+for any more is gone, and after a kill the old one is there.
 """
 
 import hashlib
@@ -20,14 +21,16 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from experiments.stream_eval import SceneRecipe
-from experiments.streams.judging import Run, operating_point
+from experiments.streams.judging import Run, choose
 from experiments.streams.modes import stream
 from experiments.study.environment import ROOT
 from experiments.study.records import MODEL, RUNS, Record, read_records
+from experiments.study.stream_records import IN_USE, LIMITS
 from kws_jax.checkpoint import SUFFIX, About, describe, load, rewrite
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.scenes import Scenes
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.evaluation.stream_metrics import threshold_at
 from kws_jax.files import recover, written
 from kws_jax.model import fold_batch_norm
 
@@ -51,7 +54,7 @@ def main(
         scenes: What thresholds are chosen on.
         split: Of the runs.
         run_seed: Of the runs.
-        again: Choose thresholds anew where a shipped model has one.
+        again: Choose thresholds anew where a shipped model has them.
     """
     chosen = [record for record in read_records(results) if (record.split, record.seed) == (split, run_seed)]
     if not chosen:
@@ -63,8 +66,8 @@ def main(
 
     def threshold(path: Path, about: About) -> About:
         assert about.keyword is not None
-        known = about.threshold is not None and not again
-        return about if known else with_threshold(path, about, validation(about.keyword))
+        known = about.operating_points is not None and not again
+        return about if known else with_thresholds(path, about, validation(about.keyword))
 
     publish(chosen, results, TARGET, threshold)
     print(f"{len(chosen)} checkpoints in {TARGET.name}/")
@@ -126,16 +129,22 @@ def _source(record: Record, results: Path, target: Path) -> Path:
     raise UserError(f"{record.name} has no model in {own.parent}: run it again")
 
 
-def with_threshold(path: Path, about: About, scenes: Scenes) -> About:
-    """What is known of a model, with the threshold that validation speakers choose; without one where none is good."""
+def with_thresholds(path: Path, about: About, scenes: Scenes) -> About:
+    """What is known of a model, with the thresholds that validation speakers choose, as far as there are."""
     config, variables, _ = load(path)
     config, variables = fold_batch_norm(config, variables)
-    run = Run(*stream(variables["params"], config, scenes.waveforms))
-    point = operating_point(run, scenes, config.step_duration)
-    if point.threshold is None:
-        return about
-    rate = round(point.false_alarms_per_hour, 3)
-    return replace(about, threshold=round(point.threshold, 6), smoothing=point.smoothing, false_alarms_per_hour=rate)
+    chosen = choose(Run(*stream(variables["params"], config, scenes.waveforms)), scenes, config.step_duration)
+    found = {limit: threshold_at(chosen.counts.det(), limit) for limit in LIMITS}
+    points = {limit: round(threshold, 6) for limit, threshold in found.items() if threshold is not None}
+    used = next((limit for limit in IN_USE if limit in points), None)
+    return replace(
+        about,
+        threshold=None if used is None else points[used],
+        smoothing=chosen.smoothing,
+        false_alarms_per_hour=used,
+        operating_points={f"{limit:g}": threshold for limit, threshold in points.items()},
+        validation_hours=round(scenes.hours, 2),
+    )
 
 
 def _entry(record: Record, path: Path) -> dict[str, Any]:
@@ -152,6 +161,7 @@ def _entry(record: Record, path: Path) -> dict[str, Any]:
         "threshold": about.threshold,
         "smoothing": about.smoothing,
         "false_alarms_per_hour": about.false_alarms_per_hour,
+        "operating_points": about.operating_points,
     }
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import soundfile
 import tyro
 from jaxtyping import Float32, Int16
+from matplotlib.figure import Figure
 
 from experiments.plots import StreamResult, plot_stream, save
 from experiments.study.environment import ROOT
 from experiments.study.records import RUNS
 from kws_jax.checkpoint import SUFFIX, describe, load
-from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.config import SAMPLE_RATE
 from kws_jax.cost import macs_per_clip
 from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
 from kws_jax.data.scenes import speech_files
@@ -26,8 +27,7 @@ from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speak
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.frontend import log_mel
-from kws_jax.model import fold_batch_norm
+from kws_jax.model import fold_batch_norm, frames_of
 from kws_jax.streaming import StreamingKws
 
 SHIPPED = ROOT / "checkpoints"
@@ -99,7 +99,9 @@ def main(
         probabilities=probabilities,
         detections=tuple(Detector(detector).push(times, probabilities)),
     )
-    _write(out, glued, result, files, config)
+    frames = np.asarray(frames_of(variables, config, jnp.asarray(to_float(glued.pcm))[None])[0])
+    unit = "PCEN" if config.has_pcen else "log-mel power (natural log)"
+    _write(out, glued, plot_stream(result, frames, unit, len(glued.pcm) / SAMPLE_RATE), result, files)
 
 
 def glue(before: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"], after: Float32[np.ndarray, "_"]) -> Glued:
@@ -190,12 +192,11 @@ def _named(read: Callable[[Path], Any], file: Path) -> Any:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
-def _write(out: Path, glued: Glued, result: StreamResult, files: list[Path], config: CrnnConfig) -> None:
-    heard = np.asarray(log_mel(config.frontend, jnp.asarray(to_float(glued.pcm))[None])[0])
+def _write(out: Path, glued: Glued, picture: Figure, result: StreamResult, files: list[Path]) -> None:
     wav, text = out.with_suffix(".wav"), out.with_suffix(".json")
     if lost := {path.resolve() for path in (out, wav, text)} & {file.resolve() for file in files}:
         raise UserError(f"{min(lost).name} is both read and written: give --out another name")
-    save(plot_stream(result, heard, len(glued.pcm) / SAMPLE_RATE), out)
+    save(picture, out)
     soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
     record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
     text.write_text(json.dumps(record, indent=1) + "\n")

@@ -20,7 +20,7 @@ import tyro
 from tqdm import tqdm
 
 from experiments.stream_eval import SceneRecipe
-from experiments.streams.judging import choose, judge
+from experiments.streams.judging import Chosen, judge
 from experiments.study.environment import environment
 from experiments.study.stream_records import PEERS, PeerRecord, write_stream
 from kws_jax.checkpoint import restore
@@ -63,12 +63,12 @@ def main(
     corpus = load_corpus(scenes.data)
     validation, testing = (scenes.build(corpus, keyword, part) for part in ("validation", "testing"))
     found = [at_threshold(spot_scenes(keyword, part, jobs)) for part in (validation, testing)]
-    point = choose(count_errors(found[0], validation.keyword_intervals, validation.hours, THRESHOLDS))
+    chosen = Chosen(1, count_errors(found[0], validation.keyword_intervals, validation.hours, THRESHOLDS))
     record = PeerRecord(
         engine="pocketsphinx",
         version=metadata.version("pocketsphinx"),
         heard=scenes.heard(corpus, keyword, validation, testing),
-        quality=judge(point, found[1], testing).quality,
+        quality=judge(chosen, found[1], testing).quality,
         speed=measure_speed(keyword, checkpoints, testing.waveforms[0, : TIMED_SECONDS * SAMPLE_RATE]),
         **environment(),
     )

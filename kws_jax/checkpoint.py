@@ -40,7 +40,9 @@ class About:
         number_format: That its weights are stored in.
         threshold: Probability from which on the keyword is heard, chosen on validation speakers.
         smoothing: Steps that the probability is averaged over, chosen with it.
-        false_alarms_per_hour: What the threshold stands for, on validation speakers.
+        false_alarms_per_hour: What the threshold stands for, at most so many on validation speakers.
+        operating_points: Other thresholds for the same smoothing, by what they stand for: {"0.5": 0.98, "2": 0.91}.
+        validation_hours: Of audio, words, speech and noise, that the thresholds were chosen on.
         setting: Of the study, that made it.
         seed: Of its training.
     """
@@ -50,23 +52,46 @@ class About:
     threshold: float | None = None
     smoothing: int | None = None
     false_alarms_per_hour: float | None = None
+    operating_points: dict[str, float] | None = None
+    validation_hours: float | None = None
     setting: str | None = None
     seed: int | None = None
 
     def detector(
-        self, config: CrnnConfig, threshold: float | None = None, smoothing: int | None = None
+        self,
+        config: CrnnConfig,
+        threshold: float | None = None,
+        smoothing: int | None = None,
+        false_alarms_per_hour: float | None = None,
     ) -> DetectorConfig:
         """The detector that the model asks for, but for what is given here; what is not known is the default.
 
+        Args:
+            config: The model.
+            threshold: In place of the model's own.
+            smoothing: The same.
+            false_alarms_per_hour: Takes the threshold from the operating points.
+
         Raises:
-            UserError: If the threshold or the smoothing is none.
+            UserError: If the threshold or the smoothing is none, or there is no such point, or a threshold as well.
         """
+        if false_alarms_per_hour is not None:
+            if threshold is not None:
+                raise UserError("a threshold and false alarms per hour exclude each other: give one of them")
+            threshold = self._threshold_for(false_alarms_per_hour)
         chosen: dict[str, Any] = {
             "threshold": self.threshold if threshold is None else threshold,
             "smoothing": self.smoothing if smoothing is None else smoothing,
         }
         known = {name: value for name, value in chosen.items() if value is not None}
         return DetectorConfig(step_duration=config.step_duration, **known)
+
+    def _threshold_for(self, false_alarms_per_hour: float) -> float:
+        points = self.operating_points or {}
+        if (name := f"{false_alarms_per_hour:g}") not in points:
+            offered = f"it has them for {', '.join(points)}" if points else "it has none for any number"
+            raise UserError(f"the checkpoint has no threshold for {name} false alarms per hour: {offered}")
+        return points[name]
 
 
 class Checkpoint(NamedTuple):
@@ -196,7 +221,8 @@ def _from_json(text: str) -> tuple[CrnnConfig, About]:
     try:
         fields = json.loads(text)
         config, about = config_from_json(fields["config"]), About(**fields["about"])
-        about.detector(config)  # which refuses what is no threshold
+        for threshold in (None, *dict(about.operating_points or {}).values()):
+            about.detector(config, threshold)  # which refuses what is no threshold
         return config, about
     except UserError:
         raise

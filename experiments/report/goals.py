@@ -111,8 +111,13 @@ def _verdict(entry: Entry, rule: Rule) -> str:
 
 
 def stream_verdict(entry: StreamEntry) -> str:
-    """Whether a carried state is as good as a sliding window and cheap enough: "met", "not met" or "undecided"."""
+    """Whether a carried state is as good as a sliding window and cheap enough.
+
+    "met", "not met", "undecided", or "not measured" where no window slid.
+    """
     more = entry.minus_sliding()
+    if math.isnan(more.estimate):
+        return "not measured"
     if 100 * more.low > TOLERATED_POINTS or entry.times_less() < LEAST_TIMES:
         return "not met"
     return "met" if 100 * more.high <= TOLERATED_POINTS else "undecided"

@@ -1,13 +1,14 @@
 """Stream records sorted by what was heard: what heard the same scenes stands together."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
 from experiments.study import stream_records
-from experiments.study.stream_records import Heard, PeerRecord, StreamQuality, StreamRecord
+from experiments.study.stream_records import Heard, OperatingPoint, PeerRecord, StreamQuality, StreamRecord
 from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval
 
@@ -21,18 +22,40 @@ class StreamEntry:
     name: str
     runs: list[StreamRecord]
 
+    def judged(self, mode: str = "carried") -> list[StreamQuality]:
+        """A mode of every run that has it."""
+        return [run.modes[mode] for run in self.runs if mode in run.modes]
+
     def rate(self, name: str, mode: str = "carried") -> Interval:
-        """A rate of `StreamQuality`."""
-        return mean_rate([run.modes[mode] for run in self.runs], name)
+        """A rate of `StreamQuality` that has an interval."""
+        return mean_rate(self.judged(mode), name)
 
-    def latency(self, name: str, mode: str) -> float:
-        """Mean in seconds of those that detected anything; NaN where none did."""
-        found = [value for run in self.runs if (value := getattr(run.modes[mode], name)) is not None]
-        return fmean(found) if found else float("nan")
+    def used(self, name: str, mode: str = "carried") -> Interval:
+        """A rate of the operating point in use."""
+        return mean_rate([one.in_use for one in self.judged(mode)], name)
 
-    def minus_sliding(self, mode: str = "carried") -> Interval:
-        """Misses at one false alarm an hour less the sliding window's."""
-        return Interval(*map(fmean, zip(*(getattr(run, f"{mode}_minus_sliding") for run in self.runs), strict=True)))
+    def latency(self, name: str, mode: str = "carried") -> float:
+        """Mean in seconds of those that detected anything in use; NaN where none did."""
+        found = [value for one in self.judged(mode) if (value := getattr(one.in_use, name)) is not None]
+        return fmean(found) if found else math.nan
+
+    def floor(self, mode: str = "carried") -> float:
+        """Misses at 60 false alarms an hour."""
+        return fmean(one.miss_rate_at_60 for one in self.judged(mode))
+
+    def at_snr(self, snr: str) -> float:
+        """Misses at one false alarm an hour in streams of one signal-to-noise ratio; NaN where nothing is spoken."""
+        missed, spoken = map(sum, zip(*(one.by_snr.get(snr, (0, 0)) for one in self.judged()), strict=True))
+        return missed / spoken if spoken else math.nan
+
+    def probed(self, name: str, what: str) -> float:
+        """Mean of "sounds" or "levels" of one kind."""
+        return fmean(getattr(run, name)[what] for run in self.runs)
+
+    def minus_sliding(self) -> Interval:
+        """Misses at one false alarm an hour with a carried state less a sliding window's; NaN where none ran."""
+        found = [run.carried_minus_sliding for run in self.runs if run.carried_minus_sliding is not None]
+        return Interval(*map(fmean, zip(*found, strict=True))) if found else Interval(*[math.nan] * 3)
 
     def macs(self, mode: str, *parts: str) -> float:
         """Multiply-accumulates per second of audio, of "model", "frontend" or both."""
@@ -57,7 +80,7 @@ class StreamComparison:
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
-def mean_rate(qualities: Sequence[StreamQuality], name: str) -> Interval:
+def mean_rate(qualities: Sequence[StreamQuality | OperatingPoint], name: str) -> Interval:
     """Mean of a rate, and the means of its interval's ends."""
     ends = "false_alarms_interval" if name == "false_alarms_per_hour" else f"{name}_interval"
     return Interval(*map(fmean, zip(*((getattr(one, name), *getattr(one, ends)) for one in qualities), strict=True)))

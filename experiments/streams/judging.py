@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import chi2
 
-from experiments.study.stream_records import StreamQuality
+from experiments.study.stream_records import LIMITS, OperatingPoint, StreamQuality
 from kws_jax.data.scenes import Scenes
 from kws_jax.detector import DetectorConfig
 from kws_jax.evaluation.stream_metrics import (
     Counts,
     Detect,
-    Matches,
     count_errors,
     detector,
     match_detections,
@@ -21,8 +20,7 @@ from kws_jax.evaluation.stream_metrics import (
     threshold_at,
 )
 
-MODES = ("carried", "reset", "sliding")
-ALARM_RATES = (1.0, 0.5)  # false alarms per hour
+HALF, ONE, FLOOR = 0.5, 1.0, 60.0  # false alarms an hour at which curves are read
 SMOOTHINGS = (1, 3, 5)  # steps
 # Scores crowd near 1, so thresholds are even in log-odds.
 THRESHOLDS = 1.0 / (1.0 + np.exp(-np.linspace(-2.0, 12.0, 113)))
@@ -36,22 +34,15 @@ class Run(NamedTuple):
     probabilities: np.ndarray
 
 
-@dataclass(frozen=True)
-class OperatingPoint:
-    """How a detector is to be used, chosen on validation speakers.
+class Chosen(NamedTuple):
+    """What validation speakers choose: steps of smoothing, and thresholds by what they give at each.
 
     Attributes:
         smoothing: Steps, of which this many miss least at one false alarm an hour.
-        threshold: With the fewest misses at no more than that; None where no threshold reaches it.
-        false_alarms_per_hour: At the threshold, on validation speakers.
-        miss_rate: The same.
-        counts: At every threshold.
+        counts: Of validation speakers at every threshold.
     """
 
     smoothing: int
-    threshold: float | None
-    false_alarms_per_hour: float
-    miss_rate: float
     counts: Counts
 
 
@@ -63,8 +54,8 @@ class Judged:
     counts: Counts
 
 
-def operating_point(run: Run, scenes: Scenes, step_duration: float) -> OperatingPoint:
-    """Chooses smoothing and threshold on validation speakers.
+def choose(run: Run, scenes: Scenes, step_duration: float) -> Chosen:
+    """Counts what validation speakers get, with the best smoothing.
 
     Args:
         run: On validation scenes.
@@ -75,50 +66,39 @@ def operating_point(run: Run, scenes: Scenes, step_duration: float) -> Operating
         smoothing: _count(detector(*run, DetectorConfig(smoothing=smoothing, step_duration=step_duration)), scenes)
         for smoothing in SMOOTHINGS
     }
-    smoothing = min(SMOOTHINGS, key=lambda n: miss_rate_at(counts[n].det(), ALARM_RATES[0]))
-    return choose(counts[smoothing], smoothing)
-
-
-def choose(counts: Counts, smoothing: int = 1) -> OperatingPoint:
-    """The operating point among thresholds that were counted."""
-    det = counts.det()
-    threshold = threshold_at(det, ALARM_RATES[0])
-    if threshold is None:
-        return OperatingPoint(smoothing, None, 0.0, 1.0, counts)
-    at = int(np.flatnonzero(det.thresholds == threshold)[0])
-    return OperatingPoint(smoothing, threshold, float(det.false_alarms_per_hour[at]), float(det.miss_rate[at]), counts)
+    smoothing = min(SMOOTHINGS, key=lambda n: miss_rate_at(counts[n].det(), ONE))
+    return Chosen(smoothing, counts[smoothing])
 
 
 def judge_mode(
     validation: Run, validation_scenes: Scenes, testing: Run, scenes: Scenes, step_duration: float
 ) -> Judged:
-    """Chooses smoothing and threshold on validation speakers and judges test speakers with them."""
-    point = operating_point(validation, validation_scenes, step_duration)
-    config = DetectorConfig(smoothing=point.smoothing, step_duration=step_duration)
-    return judge(point, detector(*testing, config), scenes)
+    """Chooses smoothing and thresholds on validation speakers and judges test speakers with them."""
+    chosen = choose(validation, validation_scenes, step_duration)
+    config = DetectorConfig(smoothing=chosen.smoothing, step_duration=step_duration)
+    return judge(chosen, detector(*testing, config), scenes)
 
 
-def judge(point: OperatingPoint, detect: Detect, scenes: Scenes) -> Judged:
-    """Judges test speakers at an operating point, and on their own curve.
+def judge(chosen: Chosen, detect: Detect, scenes: Scenes) -> Judged:
+    """Judges test speakers at operating points, and on their own curve.
 
     Args:
-        point: Chosen on validation speakers.
+        chosen: By validation speakers.
         detect: Detections in the test scenes.
         scenes: Of test speakers.
     """
-    counts = _count(detect, scenes, point.counts.thresholds)
-    det = counts.det()
-    silent: Sequence[np.ndarray] = [np.zeros(0)] * len(scenes.snrs)
-    found = silent if point.threshold is None else detect(point.threshold)
+    counts = _count(detect, scenes, chosen.counts.thresholds)
+    det, own = counts.det(), chosen.counts.det()
     quality = StreamQuality(
-        smoothing=point.smoothing,
-        threshold=point.threshold,
-        **_in_use([match_detections(*pair) for pair in zip(found, scenes.keyword_intervals, strict=True)], scenes),
-        validation_miss_rate_at_1=miss_rate_at(point.counts.det(), ALARM_RATES[0]),
-        test_miss_rate_at_1=miss_rate_at(det, ALARM_RATES[0]),
-        test_miss_rate_at_half=miss_rate_at(det, ALARM_RATES[1]),
-        test_miss_rate_at_1_interval=_interval(_resampled(counts, ALARM_RATES[0])),
-        test_miss_rate_at_half_interval=_interval(_resampled(counts, ALARM_RATES[1])),
+        smoothing=chosen.smoothing,
+        points=tuple(_point(limit, threshold_at(own, limit), detect, scenes) for limit in LIMITS),
+        validation_miss_rate_at_1=miss_rate_at(own, ONE),
+        test_miss_rate_at_1=miss_rate_at(det, ONE),
+        test_miss_rate_at_half=miss_rate_at(det, HALF),
+        miss_rate_at_60=miss_rate_at(det, FLOOR),
+        test_miss_rate_at_1_interval=_interval(_resampled(counts, ONE)),
+        test_miss_rate_at_half_interval=_interval(_resampled(counts, HALF)),
+        by_snr=_by_snr(counts, scenes),
         curve={
             "false_alarms_per_hour": det.false_alarms_per_hour.round(4).tolist(),
             "miss_rate": det.miss_rate.round(5).tolist(),
@@ -130,7 +110,7 @@ def judge(point: OperatingPoint, detect: Detect, scenes: Scenes) -> Judged:
 def compare_modes(ours: Judged, other: Judged) -> tuple[float, float, float]:
     """Difference of the miss rates at one false alarm an hour on test speakers, the same streams resampled for both."""
     estimate = ours.quality.test_miss_rate_at_1 - other.quality.test_miss_rate_at_1
-    resampled = [_resampled(judged.counts, ALARM_RATES[0]) for judged in (ours, other)]
+    resampled = [_resampled(judged.counts, ONE) for judged in (ours, other)]
     return estimate, *_interval(resampled[0] - resampled[1])
 
 
@@ -138,18 +118,33 @@ def _count(detect: Detect, scenes: Scenes, thresholds: np.ndarray = THRESHOLDS) 
     return count_errors(detect, scenes.keyword_intervals, scenes.hours, thresholds)
 
 
-def _in_use(matches: list[Matches], scenes: Scenes) -> dict[str, Any]:
+def _point(limit: float, threshold: float | None, detect: Detect, scenes: Scenes) -> OperatingPoint:
     """What a detector with one threshold is worth."""
-    hits = np.concatenate([match.hits for match in matches])
+    silent: Sequence[np.ndarray] = [np.zeros(0)] * len(scenes.snrs)
+    found = silent if threshold is None else detect(threshold)
+    matches = [match_detections(*pair) for pair in zip(found, scenes.keyword_intervals, strict=True)]
+    hits, latencies = (np.concatenate([getattr(match, name) for match in matches]) for name in ("hits", "latencies"))
     alarms = sum(len(match.false_alarms) for match in matches)
-    latencies = np.concatenate([match.latencies for match in matches])
+    return OperatingPoint(
+        limit=limit,
+        threshold=threshold,
+        miss_rate=float(1 - hits.mean()),
+        miss_rate_interval=_speaker_interval(~hits, np.concatenate(scenes.keyword_speakers)),
+        false_alarms_per_hour=alarms / scenes.hours,
+        false_alarms_interval=poisson_interval(alarms, scenes.hours),
+        latency=float(np.median(latencies)) if latencies.size else None,
+        latency_90=float(np.quantile(latencies, 0.9)) if latencies.size else None,
+    )
+
+
+def _by_snr(counts: Counts, scenes: Scenes) -> dict[str, tuple[int, int]]:
+    """Keywords missed and spoken in the streams of each signal-to-noise ratio, at one false alarm an hour of all."""
+    threshold = threshold_at(counts.det(), ONE)
+    missed = counts.keywords if threshold is None else counts.misses[:, counts.thresholds == threshold].sum(axis=1)
+    names = np.array(["clean" if snr is None else f"{snr:g}" for snr in scenes.snrs])
     return {
-        "miss_rate": float(1 - hits.mean()),
-        "miss_rate_interval": _speaker_interval(~hits, np.concatenate(scenes.keyword_speakers)),
-        "false_alarms_per_hour": alarms / scenes.hours,
-        "false_alarms_interval": poisson_interval(alarms, scenes.hours),
-        "latency": float(np.median(latencies)) if latencies.size else None,
-        "latency_90": float(np.quantile(latencies, 0.9)) if latencies.size else None,
+        name: (int(missed[names == name].sum()), int(counts.keywords[names == name].sum()))
+        for name in dict.fromkeys(names.tolist())
     }
 
 

@@ -1,10 +1,8 @@
-"""A model over hours of audio, three ways: carried state, state reset periodically, and sliding one-second windows."""
+"""A model over hours of audio, two ways: carried state, and sliding one-second windows."""
 
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit
 from tqdm import tqdm
@@ -18,48 +16,42 @@ from kws_jax.model import predict
 
 WINDOW = CLIP_LENGTH  # samples of the sliding window: what models are trained on
 BLOCKS_AT_ONCE = 375  # 30 s of the base, so that memory stays small
+STREAMS_AT_ONCE = 3  # so that they fit into a cache; one program for any number of streams
 WINDOWS_AT_ONCE = 256
 
 
-def stream(
-    params: Params, config: CrnnConfig, waveforms: np.ndarray, reset_every: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def stream(params: Params, config: CrnnConfig, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Streams with the state carried from the first sample to the last.
 
     Args:
         params: Parameters.
         config: Model.
         waveforms: (streams, samples), int16; samples beyond the last whole block are left out.
-        reset_every: Set the GRU's state to zero after so many blocks; None never does.
 
     Returns:
         Times of the steps in seconds, and (streams, steps) keyword probabilities.
     """
-    state = streaming.init_state(config, waveforms.shape[0])
-    blocks = waveforms.shape[1] // config.block_size
-    logits = []
-    for first in tqdm(range(0, blocks, BLOCKS_AT_ONCE), desc="streaming", unit="part", leave=False):
-        span = slice(first * config.block_size, min(first + BLOCKS_AT_ONCE, blocks) * config.block_size)
-        state, part = _stream_part(params, config, state, to_float(waveforms[:, span]), reset_every)
-        logits.append(np.asarray(part))
-    steps = np.concatenate(logits, axis=1)[:, config.warmup_blocks :]
+    rows = range(0, waveforms.shape[0], STREAMS_AT_ONCE)
+    parts = [
+        _stream_few(params, config, waveforms[first : first + STREAMS_AT_ONCE])
+        for first in tqdm(rows, desc="streaming", unit="part", leave=False)
+    ]
+    steps = np.concatenate(parts)[:, config.warmup_blocks :]
     return _times(config, np.arange(steps.shape[1])), _probability(steps)
 
 
-@partial(jax.jit, static_argnames=("config", "reset_every"))
-def _stream_part(
-    params: Params, config: CrnnConfig, state: streaming.StreamState, samples: jax.Array, reset_every: int | None
-) -> tuple[streaming.StreamState, jax.Array]:
-    if reset_every is None:
-        return streaming.scan(params, config, state, samples)
+def _stream_few(params: Params, config: CrnnConfig, waveforms: np.ndarray) -> np.ndarray:
+    """Logits of all blocks of STREAMS_AT_ONCE streams at most."""
+    state, logits = streaming.init_state(config, STREAMS_AT_ONCE), []
+    blocks, missing = waveforms.shape[1] // config.block_size, STREAMS_AT_ONCE - waveforms.shape[0]
+    for first in range(0, blocks, BLOCKS_AT_ONCE):
+        span = slice(first * config.block_size, min(first + BLOCKS_AT_ONCE, blocks) * config.block_size)
+        state, part = _scan(params, config, state, np.pad(to_float(waveforms[:, span]), ((0, missing), (0, 0))))
+        logits.append(np.asarray(part)[: waveforms.shape[0]])
+    return np.concatenate(logits, axis=1)
 
-    def body(state: streaming.StreamState, block: jax.Array) -> tuple[streaming.StreamState, jax.Array]:
-        is_reset = (state.frontend.blocks % reset_every == 0)[:, None, None]
-        return streaming.step(params, config, state._replace(hidden=jnp.where(is_reset, 0.0, state.hidden)), block)
 
-    blocks = jnp.moveaxis(samples.reshape(samples.shape[0], -1, config.block_size), 1, 0)
-    state, logits = jax.lax.scan(body, state, blocks)
-    return state, jnp.moveaxis(logits, 0, 1)
+_scan = jax.jit(streaming.scan, static_argnames="config")
 
 
 def slide(variables: dict[str, Any], config: CrnnConfig, waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

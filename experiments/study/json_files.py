@@ -37,4 +37,6 @@ def _decoded(kind: Any, value: Any) -> Any:
         return _decoded(get_args(kind)[0], value)
     if get_origin(kind) is dict:
         return {name: _decoded(get_args(kind)[1], part) for name, part in value.items()}
-    return tuple(value) if get_origin(kind) is tuple else value
+    if get_origin(kind) is tuple:
+        return tuple(_decoded(get_args(kind)[0], part) for part in value)
+    return value

@@ -7,7 +7,35 @@ from typing import Any
 from experiments.study.json_files import read_json, write_json
 
 STREAMS, PEERS = "streams", "streams_peer"
+LIMITS = (0.2, 0.5, 1.0, 2.0)  # of operating points, in false alarms an hour
+IN_USE = (0.5, 1.0)  # the limits of a detector in use: the first that a threshold reaches
 Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold that validation speakers chose, and what it is worth to test speakers; intervals are at 95 %.
+
+    Attributes:
+        limit: Of false alarms an hour on validation speakers. Of 3 hours, 0.2 allows none: a threshold above everything
+            that was heard but the word, which true rates up to 1.2 an hour give one time in forty.
+        threshold: With the fewest misses within the limit; None where none is, and then nothing is detected.
+        miss_rate: On test speakers.
+        miss_rate_interval: Keywords' speakers resampled.
+        false_alarms_per_hour: On test speakers.
+        false_alarms_interval: Exact for a Poisson count.
+        latency: Median time from the word's end to its detection, in seconds.
+        latency_90: Its 90th percentile.
+    """
+
+    limit: float
+    threshold: float | None
+    miss_rate: float
+    miss_rate_interval: Ends
+    false_alarms_per_hour: float
+    false_alarms_interval: Ends
+    latency: float | None
+    latency_90: float | None
 
 
 @dataclass(frozen=True)
@@ -16,35 +44,34 @@ class StreamQuality:
 
     Attributes:
         smoothing: Steps, chosen on validation speakers.
-        threshold: For one false alarm an hour on validation speakers; None where no threshold reaches that.
-        miss_rate: On test speakers at that threshold.
-        miss_rate_interval: Keywords' speakers resampled.
-        false_alarms_per_hour: On test speakers at that threshold.
-        false_alarms_interval: Exact for a Poisson count.
-        latency: Median time from the word's end to its detection, in seconds.
-        latency_90: Its 90th percentile.
+        points: By ascending limit.
         validation_miss_rate_at_1: On validation speakers' own curve, at 1 false alarm an hour.
         test_miss_rate_at_1: On test speakers' own curve; a comparison of curves, not of a threshold in use.
         test_miss_rate_at_half: The same at 0.5.
+        miss_rate_at_60: The same at 60: a floor, what is missed although nearly anything wakes the detector.
         test_miss_rate_at_1_interval: Streams resampled.
         test_miss_rate_at_half_interval: The same at 0.5.
+        by_snr: Keywords missed and spoken at 1 on test speakers' own curve, by dB of signal over noise or "clean".
         curve: Of test speakers: false alarms per hour and miss rate, by threshold.
     """
 
     smoothing: int
-    threshold: float | None
-    miss_rate: float
-    miss_rate_interval: Ends
-    false_alarms_per_hour: float
-    false_alarms_interval: Ends
-    latency: float | None
-    latency_90: float | None
+    points: tuple[OperatingPoint, ...]
     validation_miss_rate_at_1: float
     test_miss_rate_at_1: float
     test_miss_rate_at_half: float
+    miss_rate_at_60: float
     test_miss_rate_at_1_interval: Ends
     test_miss_rate_at_half_interval: Ends
+    by_snr: dict[str, tuple[int, int]]
     curve: dict[str, list[float]]
+
+    @property
+    def in_use(self) -> OperatingPoint:
+        """The first point of IN_USE that has a threshold; where none has, one that detects nothing."""
+        by_limit = {point.limit: point for point in self.points}
+        used = [by_limit[limit] for limit in IN_USE]
+        return next((point for point in used if point.threshold is not None), used[0])
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,9 @@ class Heard:
         keyword: The word to spot.
         corpus: The data folder's name.
         fingerprint: Of the corpus.
-        speech: The name of the folder of running speech.
+        speech: The names of the folders of running speech.
+        noise: Of those of noise, beside the corpus's own.
+        transcripts: The file by which utterances that hold the keyword were left out; None where none were.
         seed: Of the glueing.
         validation: Hours, streams, keywords, their speakers, signal-to-noise ratios and events of validation speakers.
         testing: The same of test speakers.
@@ -64,7 +93,9 @@ class Heard:
     keyword: str
     corpus: str
     fingerprint: str
-    speech: str
+    speech: tuple[str, ...]
+    noise: tuple[str, ...]
+    transcripts: str | None
     seed: int
     validation: dict[str, Any]
     testing: dict[str, Any]
@@ -78,11 +109,11 @@ class StreamRecord:
         setting: Of the study; of a model of one's own, its file's name.
         seed: Of its training.
         heard: The scenes.
-        modes: "carried", "reset" and "sliding", judged.
-        reset_seconds: How often "reset" sets the GRU's state to zero.
+        modes: "carried" and, where it was asked for, "sliding", judged.
         carried_minus_sliding: Misses at one false alarm an hour: estimate, low, high.
-        reset_minus_sliding: The same.
-        macs_per_second: Of model and front end, by mode.
+        sounds: Triggers of the detector in use, with a carried state, in ten minutes of each kind of sound.
+        levels: By dB that test speakers' clean streams are louder: points that the detector in use misses more.
+        macs_per_second: Of model and front end, by mode, run or not.
         state_bytes: What a stream remembers.
         algorithmic_latency: How late a step comes, in seconds.
         commit: Of the code.
@@ -94,9 +125,9 @@ class StreamRecord:
     seed: int | None
     heard: Heard
     modes: dict[str, StreamQuality]
-    reset_seconds: float
-    carried_minus_sliding: tuple[float, float, float]
-    reset_minus_sliding: tuple[float, float, float]
+    carried_minus_sliding: tuple[float, float, float] | None
+    sounds: dict[str, int]
+    levels: dict[str, float]
     macs_per_second: dict[str, dict[str, float]]
     state_bytes: int
     algorithmic_latency: float

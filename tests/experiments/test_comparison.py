@@ -168,6 +168,9 @@ def test_rates_of_a_stream_are_means_over_seeds_ends_too(tmp_path):
     both, alone = compare_streams(tmp_path)
     student = both.find("student")
     assert student.rate("test_miss_rate_at_1") == pytest.approx((0.3, 0.2, 0.4), rel=CLOSED_FORM)
+    assert student.used("miss_rate") == pytest.approx((0.3, 0.2, 0.4), rel=CLOSED_FORM)
+    assert (student.floor(), student.at_snr("5"), student.probed("levels", "-20")) == (pytest.approx(0.15), 0.5, 1.5)
+    assert math.isnan(student.at_snr("7"))
     assert student.minus_sliding() == pytest.approx((0.05, -0.1, 0.3), rel=CLOSED_FORM)
     assert (student.times_less(), student.macs("carried", "model")) == (13, 100)
     assert [peer.engine for peer in both.peers] == ["engine"]
@@ -175,7 +178,7 @@ def test_rates_of_a_stream_are_means_over_seeds_ends_too(tmp_path):
 
 
 def test_a_carried_state_is_as_good_and_cheaper():
-    def said(minus: tuple[float, float, float], sliding: float = 1_300.0) -> str:
+    def said(minus: tuple[float, float, float] | None, sliding: float = 1_300.0) -> str:
         work = stream_record().macs_per_second | {"sliding": {"model": sliding, "frontend": 3_900.0}}
         run = stream_record(carried_minus_sliding=minus, macs_per_second=work)
         return goals.stream_verdict(StreamEntry("student", [run]))
@@ -184,10 +187,13 @@ def test_a_carried_state_is_as_good_and_cheaper():
     assert said((0.0, -0.03, 0.02)) == "undecided"
     assert said((0.05, 0.02, 0.09)) == "not met"
     assert said((0.0, -0.03, 0.01), sliding=800.0) == "not met", "too much work"
+    assert said(None) == "not measured"
 
 
 def test_no_detection_has_no_latency():
-    deaf = replace(fake.stream_quality(1.0), latency=None)
+    deaf = fake.stream_quality(
+        points=(fake.operating_point(0.5, 1.0, 0.1, latency=None), fake.operating_point(1, 1, 0))
+    )
     entry = StreamEntry("student", [stream_record(modes={"carried": deaf})])
     assert math.isnan(entry.latency("latency", "carried"))
     assert entry.latency("latency_90", "carried") == 0.2

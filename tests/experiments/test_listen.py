@@ -99,8 +99,15 @@ def test_options_come_before_what_the_checkpoint_names(model: str, tmp_path: Pat
     expected = lines_of(SAMPLES, smoothing=2, threshold=threshold)
     options = ["--smoothing", "2", "--threshold", str(threshold)]
     assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav"), *options) == approximately(expected)
-    listen.main([str(tmp_path / "a.wav"), "--checkpoint", model])
-    assert capsys.readouterr().err == f"listening for sheila from probability {THRESHOLD:g} on; Ctrl-C ends\n"
+    known = {"threshold": 0.9, "false_alarms_per_hour": 0.5, "operating_points": {"2": 0.8}, "validation_hours": 3.0}
+    rows = [(known, "", 0.9, 0.5), (known, "--false-alarms-per-hour 2", 0.8, 2), (known, "--threshold 0.7", 0.7, None)]
+    for words, line, threshold, rate in (*rows, ({}, "", 0.5, None)):
+        write_module(tmp_path / "m", MODEL, TOY, About("sheila", "int5", **words))
+        listen.main([str(tmp_path / "a.wav"), "--checkpoint", str(tmp_path / "m"), *line.split()])
+        meaning = f", about {rate} false alarms an hour on 3 h of validation speakers' words, speech and noise"
+        said = f"listening for sheila from probability {threshold} on{meaning if rate else ''}; Ctrl-C ends"
+        warning = [] if words else ["the checkpoint has no threshold, and 0.5 is a guess: give one"]
+        assert capsys.readouterr().err.splitlines() == [*warning, said]
 
 
 def test_half_a_sample_at_the_end_is_left_out(capsys: pytest.CaptureFixture):
@@ -143,6 +150,7 @@ def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytes
         (["-", "--microphone", "--checkpoint", model], "name one source"),
         (["-", "--checkpoint", str(tmp_path)], "is no checkpoint"),
         (["-", "--checkpoint", model, "--threshold", "1.5"], "1.5"),
+        (["-", "--checkpoint", model, "--false-alarms-per-hour", "1"], "it has none for any number"),
     ):
         with pytest.raises(SystemExit, match=message):
             listen.main(arguments)

@@ -16,11 +16,12 @@ from safetensors.numpy import load_file
 from conversion.files import read_module
 from experiments import publish
 from experiments.stream_eval import SceneRecipe
-from experiments.streams.judging import Run, operating_point
+from experiments.streams.judging import Run, judge_mode
 from experiments.study.records import MODEL, RUNS, Record, read_records
 from kws_jax.checkpoint import About, describe, rewrite
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
+from kws_jax.data.sources import SceneSources
 from kws_jax.errors import UserError
 from kws_jax.files import remove
 from tests.helpers.tiny_corpus import write_tone_corpus
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 def named(path: Path, about: About) -> About:
     """A threshold that tells that it was asked for."""
-    return replace(about, threshold=0.75, smoothing=3, false_alarms_per_hour=0.5)
+    return replace(about, threshold=0.75, smoothing=3, false_alarms_per_hour=0.5, operating_points={"0.5": 0.75})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -67,6 +68,7 @@ def test_what_is_published_is_described(out: Path, target: Path, records: list[R
         assert (entry["bytes"], entry["sha256"]) == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         assert (entry["setting"], entry["macs"]) == (record.setting["name"], record.cost.thop_macs)
         assert (entry["threshold"], entry["smoothing"], entry["false_alarms_per_hour"]) == (0.75, 3, 0.5)
+        assert entry["operating_points"] == {"0.5": 0.75}
         about = describe(path)[1]
         assert (about.threshold, about.smoothing, about.setting, about.seed) == (0.75, 3, entry["setting"], 0)
         judged = load_file(out / RUNS / record.name / MODEL)
@@ -141,23 +143,25 @@ def test_thresholds_are_those_of_validation_speakers(
         if record.setting["name"] != "student_314x_int5":
             remove(out / RUNS / record.name)
     path = out / RUNS / "student_314x_int5-up-official-0" / MODEL
-    corpus, speech = out.parent / "corpus", scene_corpus.parent / "speech"
+    corpus, sources = out.parent / "corpus", SceneSources((scene_corpus.parent / "speech",))
     with pytest.raises(UserError, match="only shows that everything works: run it without --quick"):
-        publish.main(out, SceneRecipe(corpus, speech))
+        publish.main(out, SceneRecipe(corpus, sources))
     monkeypatch.setattr(publish, "read_records", lambda out: [replace(it, quick=False) for it in read_records(out)])
     write_tone_corpus(corpus)
-    recipe = SceneRecipe(corpus, speech, hours=0.02, minutes_per_stream=0.3)
+    recipe = SceneRecipe(corpus, sources, hours=0.02, minutes_per_stream=0.3)
     scenes = recipe.build(load_corpus(corpus), "up", "validation")
     config, model = read_module(path)
     runs = [StreamingKws(model).push(to_float(waveform)) for waveform in scenes.waveforms]
     run = Run(runs[0][0], np.stack([probabilities for _, probabilities in runs]))
-    point = operating_point(run, scenes, config.step_duration)
+    quality = judge_mode(run, scenes, run, scenes, config.step_duration).quality
+    point, points = quality.in_use, {f"{point.limit:g}": point.threshold for point in quality.points if point.threshold}
     assert point.threshold is not None
     publish.main(out, recipe)
     shipped = tmp_path / "checkpoints" / "up" / "student_314x_int5.safetensors"
     about = describe(shipped)[1]
     assert about.threshold == pytest.approx(point.threshold, abs=1e-6)
-    assert (about.smoothing, about.false_alarms_per_hour) == (point.smoothing, round(point.false_alarms_per_hour, 3))
+    assert (about.smoothing, about.false_alarms_per_hour, about.validation_hours) == (quality.smoothing, 0.5, 0.02)
+    assert about.operating_points == pytest.approx(points, abs=1e-6)
     rewrite(path, path, replace(about, threshold=0.25))
     for again, expected in ((False, 0.25), (True, about.threshold)):
         publish.main(out, recipe, again=again)

@@ -22,6 +22,7 @@ from experiments.study.records import (
 )
 from experiments.study.stream_records import STREAMS, read_peers, read_streams, write_stream
 from kws_jax.errors import UserError
+from tests.helpers.fake_records import stream_record
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "results"
@@ -62,18 +63,18 @@ def test_scores_keep_order_ties_and_who_spoke(tmp_path: Path):
 
 def test_the_shipped_records_are_read():
     streams = read_streams(SHIPPED)
-    assert {record.heard.keyword for record in streams} == {"happy"}
-    assert all(list(record.modes) == ["carried", "reset", "sliding"] for record in streams)
+    assert "happy" in {record.heard.keyword for record in streams}
+    assert all("carried" in record.modes and record.modes["carried"].points for record in streams)
     assert all(isinstance(record.heard.testing["hours"], float) for record in streams)
     assert [peer.engine for peer in read_peers(SHIPPED)] == ["pocketsphinx"]
 
 
 def test_a_model_that_was_judged_under_two_paths_counts_once(tmp_path: Path):
     """By setting, keyword and seed; another seed is another run."""
-    one = read_streams(SHIPPED)[0]
+    one = stream_record()
     for name, seed in (("shipped", 0), ("by_path", 0), ("other_seed", 1)):
         write_stream(tmp_path / STREAMS / f"{name}.json", replace(one, seed=seed))
-    assert sorted(record.seed for record in read_streams(tmp_path)) == [0, 1]
+    assert read_streams(tmp_path) == [one, replace(one, seed=1)], "the same as was written"
     (tmp_path / STREAMS / "bad.json").write_text("{}")
     with pytest.raises(UserError, match=r"bad\.json is no record of this version"):
         read_streams(tmp_path)

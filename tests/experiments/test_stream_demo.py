@@ -19,7 +19,7 @@ from kws_jax.data.audio import read_audio
 from kws_jax.data.splits import speaker_percentage
 from kws_jax.detector import DetectorConfig, detections
 from kws_jax.errors import UserError
-from tests.helpers.models import TOY, noise, random_variables
+from tests.helpers.models import PCEN, TOY, noise, random_variables
 from tests.tolerances import CROSS_FRAMEWORK
 from torch_ref.packing import to_packed
 from torch_ref.streaming import StreamingKws
@@ -40,8 +40,8 @@ def write_wav(path: Path, samples: np.ndarray, sample_rate: int = 16_000) -> Pat
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "toy.safetensors"
-    packed = to_packed(to_module(TOY, random_variables(TOY)), "int5")
-    write_module(path, packed, TOY, About("happy", "int5", threshold=0.7))
+    packed = to_packed(to_module(PCEN, random_variables(PCEN)), "int5")
+    write_module(path, packed, PCEN, About("happy", "int5", threshold=0.7))
     return path
 
 

@@ -11,7 +11,15 @@ import numpy as np
 
 from experiments.report.pages import NAME, TEMPLATES
 from experiments.study.records import LOG, RUNS, Cost, Quality, Record, Training, write_json, write_record, write_scores
-from experiments.study.stream_records import Heard, PeerRecord, StreamQuality, StreamRecord, write_stream
+from experiments.study.stream_records import (
+    LIMITS,
+    Heard,
+    OperatingPoint,
+    PeerRecord,
+    StreamQuality,
+    StreamRecord,
+    write_stream,
+)
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.evaluation.metrics import auroc_error
 
@@ -107,28 +115,47 @@ def heard(**changes: Any) -> Heard:
     """Scenes."""
     events = {"word": 900, "speech": 100, "keyword": 90}
     part = {"hours": 3.0, "streams": 18, "keywords": 90, "keyword_speakers": 30, "snrs": [None, 5.0], "events": events}
-    return replace(Heard("happy", "speech_commands", "f" * 64, "librispeech", 0, part, part), **changes)
+    return replace(Heard("happy", "speech_commands", "f" * 64, ("librispeech",), (), None, 0, part, part), **changes)
 
 
-def stream_quality(misses: float = 0.3, width: float = 0.1) -> StreamQuality:
+def operating_point(limit: float, misses: float, width: float, **changes: Any) -> OperatingPoint:
+    """Of any threshold."""
+    ends = (misses - width, misses + width)
+    return replace(OperatingPoint(limit, 0.9, misses, ends, limit, (0.2, 2.9), 0.1, 0.2), **changes)
+
+
+def stream_quality(misses: float = 0.3, width: float = 0.1, **changes: Any) -> StreamQuality:
     """With intervals of so much on both sides."""
     ends = (misses - width, misses + width)
-    curve = {"false_alarms_per_hour": [90.0, 9.0, 1.0, 0.0], "miss_rate": [0.1, misses / 2, misses, 1.0]}
-    return StreamQuality(3, 0.9, misses, ends, 1.0, (0.2, 2.9), 0.1, 0.2, misses, misses, misses, ends, ends, curve)
+    result = StreamQuality(
+        smoothing=3,
+        points=tuple(operating_point(limit, misses, width) for limit in LIMITS),
+        validation_miss_rate_at_1=misses,
+        test_miss_rate_at_1=misses,
+        test_miss_rate_at_half=misses,
+        miss_rate_at_60=misses / 2,
+        test_miss_rate_at_1_interval=ends,
+        test_miss_rate_at_half_interval=ends,
+        by_snr={"clean": (10, 50), "5": (20, 40)},
+        curve={"false_alarms_per_hour": [90.0, 9.0, 1.0, 0.0], "miss_rate": [0.1, misses / 2, misses, 1.0]},
+    )
+    return replace(result, **changes)
 
 
 def stream_record(setting: str = "student", seed: int = 0, misses: float = 0.3, **changes: Any) -> StreamRecord:
     """A setting's model on the scenes; a sliding window is 13 times the work."""
-    work = {"carried": {"model": 100.0, "frontend": 300.0}, "sliding": {"model": 1_300.0, "frontend": 3_900.0}}
     result = StreamRecord(
         setting,
         seed,
         heard=heard(),
-        modes={mode: stream_quality(misses) for mode in ("carried", "reset", "sliding")},
-        reset_seconds=10.0,
+        modes={mode: stream_quality(misses) for mode in ("carried", "sliding")},
         carried_minus_sliding=(0.0, -0.03, 0.03),
-        reset_minus_sliding=(0.01, -0.02, 0.04),
-        macs_per_second=work | {"reset": work["carried"]},
+        sounds={"white": 0, "music": 3},
+        levels={"-20": 1.5, "20": -2.0},
+        macs_per_second={
+            "carried": {"model": 100.0, "frontend": 300.0},
+            "sliding": {"model": 1_300.0, "frontend": 3_900.0},
+        },
         state_bytes=5_000,
         algorithmic_latency=0.04,
         **WHERE,
@@ -139,7 +166,7 @@ def stream_record(setting: str = "student", seed: int = 0, misses: float = 0.3, 
 def peer_record(**changes: Any) -> PeerRecord:
     """Another engine on the scenes."""
     speed = {"seconds_per_second": 0.02, "median_chunk_seconds": 0.002}
-    timed = {"engine": speed, "student_12x_stream": speed}
+    timed = {"engine": speed, "student_21x_stream_int8": speed}
     return replace(PeerRecord("engine", "1.0", heard(), stream_quality(0.7), timed, **WHERE), **changes)
 
 

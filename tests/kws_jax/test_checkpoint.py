@@ -25,6 +25,7 @@ from tests.helpers.models import TOY, random_variables
 
 NORMED = replace(TOY, batch_norm=True)
 ABOUT = About("happy", threshold=0.25, smoothing=3, false_alarms_per_hour=1.0, setting="toy", seed=0)
+ABOUT = replace(ABOUT, operating_points={"0.2": 0.5, "1": 0.25}, validation_hours=3.0)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,17 @@ def test_the_detector_is_what_is_known_and_else_the_default():
         replace(ABOUT, threshold=2.5).detector(TOY)
 
 
+def test_the_detector_takes_another_operating_point():
+    found = [ABOUT.detector(TOY, false_alarms_per_hour=rate) for rate in (0.2, 1.0)]
+    assert [(one.threshold, one.smoothing) for one in found] == [(0.5, 3), (0.25, 3)]
+    with pytest.raises(UserError, match=r"no threshold for 2 false alarms per hour: it has them for 0\.2, 1$"):
+        ABOUT.detector(TOY, false_alarms_per_hour=2.0)
+    with pytest.raises(UserError, match="it has none for any number"):
+        About().detector(TOY, false_alarms_per_hour=0.5)
+    with pytest.raises(UserError, match="exclude each other"):
+        ABOUT.detector(TOY, 0.5, false_alarms_per_hour=1.0)
+
+
 @pytest.mark.parametrize("config", [TOY, NORMED, CrnnConfig()], ids=["toy", "normed", "base"])
 def test_configurations_are_json(config: CrnnConfig):
     assert config_from_json(json.loads(json.dumps(asdict(config)))) == config
@@ -101,6 +113,10 @@ def _spoilt(**changes: object) -> str:
         *(
             json.dumps({"config": asdict(TOY), "about": about})
             for about in ({"word": "happy"}, {"threshold": "high"}, {"threshold": [1]}, {"smoothing": "5"})
+        ),
+        *(
+            json.dumps({"config": asdict(TOY), "about": {"operating_points": points}})
+            for points in ({"1": "high"}, {"1": [1]}, [0.5], "half", 3)
         ),
     ],
 )
