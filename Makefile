@@ -1,6 +1,7 @@
 # make run | make demo | make test: each sets up a virtual environment of its own in .venv, once.
-#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech to train on and to
-#                                     stream; KEYWORD="one two" SEEDS="0 1 2" make run runs them all
+#   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech, of which scenes
+#                                     to learn from are made, NOISE=dir noise and TRANSCRIPTS=file what is said;
+#                                     KEYWORD="one two" SEEDS="0 1 2" make run runs them all
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
@@ -8,16 +9,17 @@ READY := .venv/ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=20
 FOLDERS := $(if $(DATA),--data $(DATA)) $(if $(SPEECH),--speech $(SPEECH))
+SOURCES := $(FOLDERS) $(if $(NOISE),--noise $(NOISE)) $(if $(TRANSCRIPTS),--transcripts $(TRANSCRIPTS))
 
 .PHONY: run demo test test-slow lint report notebook clean
 
 run: $(READY)
-	$(BIN)/python -m experiments.run --all $(FOLDERS) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) --out $(OUT)
+	$(BIN)/python -m experiments.run --all $(SOURCES) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) --out $(OUT)
 	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(FOLDERS) $(if $(KEYWORD),--keyword $(firstword $(KEYWORD))) --out $(OUT)/figures/stream_demo.png
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
 
 demo: $(READY)
-	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_12x_stream.safetensors --out $(OUT)/stream_demo.png
+	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_21x_stream_int8.safetensors --out $(OUT)/stream_demo.png
 
 test: $(READY)
 	$(PYTEST)

@@ -24,7 +24,7 @@ from kws_jax.errors import UserError
 from kws_jax.model import Crnn, fold_batch_norm, frames_of
 
 checkpoints = next(path for folder in (".", "..") if (path := Path(folder, "checkpoints")).is_dir())
-config, variables, about = checkpoint.load(checkpoints / "happy" / "student_12x_stream.safetensors")
+config, variables, about = checkpoint.load(checkpoints / "happy" / "student_21x_stream_int8.safetensors")
 config, variables = fold_batch_norm(config, variables)
 params = variables["params"]
 

@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,13 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from experiments.stream_eval import SceneRecipe
-from experiments.streams.judging import Run, choose
-from experiments.streams.modes import stream
+from experiments.streams.thresholds import with_thresholds
 from experiments.study.environment import ROOT
 from experiments.study.records import MODEL, RUNS, Record, read_records
-from experiments.study.stream_records import IN_USE, LIMITS
-from kws_jax.checkpoint import SUFFIX, About, describe, load, rewrite
+from kws_jax.checkpoint import SUFFIX, About, describe, rewrite
 from kws_jax.data.corpus import load_corpus
-from kws_jax.data.scenes import Scenes
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.evaluation.stream_metrics import threshold_at
 from kws_jax.files import recover, written
-from kws_jax.model import fold_batch_norm
 
 TARGET = ROOT / "checkpoints"
 MANIFEST, README = "manifest.json", "README.md"
@@ -127,24 +121,6 @@ def _source(record: Record, results: Path, target: Path) -> Path:
     if shipped.is_file() and describe(shipped)[1].seed == record.seed:
         return shipped
     raise UserError(f"{record.name} has no model in {own.parent}: run it again")
-
-
-def with_thresholds(path: Path, about: About, scenes: Scenes) -> About:
-    """What is known of a model, with the thresholds that validation speakers choose, as far as there are."""
-    config, variables, _ = load(path)
-    config, variables = fold_batch_norm(config, variables)
-    chosen = choose(Run(*stream(variables["params"], config, scenes.waveforms)), scenes, config.step_duration)
-    found = {limit: threshold_at(chosen.counts.det(), limit) for limit in LIMITS}
-    points = {limit: round(threshold, 6) for limit, threshold in found.items() if threshold is not None}
-    used = next((limit for limit in IN_USE if limit in points), None)
-    return replace(
-        about,
-        threshold=None if used is None else points[used],
-        smoothing=chosen.smoothing,
-        false_alarms_per_hour=used,
-        operating_points={f"{limit:g}": threshold for limit, threshold in points.items()},
-        validation_hours=round(scenes.hours, 2),
-    )
 
 
 def _entry(record: Record, path: Path) -> dict[str, Any]:

@@ -5,18 +5,24 @@ Runs share the processor's cores, a process and a core each, and go on after a k
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from experiments.streams.thresholds import with_thresholds
 from experiments.study.lock import locked
-from experiments.study.records import RUNS
+from experiments.study.records import MODEL, RUNS
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
-from experiments.study.sweep import SweepContext, plan, sweep
+from experiments.study.sweep import Job, SweepContext, plan, sweep
 from experiments.study.task import Voices, find_source, make_task
+from kws_jax.checkpoint import describe, rewrite
+from kws_jax.data.corpus import Corpus
+from kws_jax.data.scenes import Scenes, build_scenes, gather
 from kws_jax.data.sources import NO_SOURCES, SceneSources
+from kws_jax.data.splits import split_official
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.training.recipe import Recipe
 from torch_ref.train import SeminarRecipe
@@ -30,6 +36,7 @@ SMALL_STEPS, SEMINAR_STEPS = 1_600, 1_200
 SMALL_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64)
 LEAST_BATCHES = 8  # of an epoch
 SMALL_HOURS = 1.0  # of scenes
+VALIDATION_HOURS, MINUTES_PER_STREAM = 3.0, 10.0
 
 
 def main(
@@ -76,8 +83,31 @@ def main(
             names = _all_names(bool(source.sources.speech), only_headline=number > 0) if all_settings else settings
             clips = tasks[0].split.training.size
             chosen[keyword] = [resolved(setting, clips, quick) for setting in with_needs(names)]
-        sweep(SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds))), jobs)
+        context, runs = SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds)))
+        sweep(context, runs, jobs)
+        if split == "official" and not quick:
+            give_thresholds(corpus, source.sources, {context.folder(run) / MODEL: run for run in runs})
     print(f"records: {out / RUNS}")
+
+
+def give_thresholds(corpus: Corpus, sources: SceneSources, runs: Mapping[Path, Job]) -> None:
+    """Writes thresholds into the files of models that learnt from scenes, as validation speakers choose them.
+
+    Args:
+        corpus: All clips.
+        sources: Running speech and noise of their scenes.
+        runs: By the model's file.
+    """
+    scenes: dict[str, Scenes] = {}
+    for path, run in runs.items():
+        about = describe(path)[1]
+        if not run.setting.scene_hours or about.operating_points is not None:
+            continue
+        if run.keyword not in scenes:
+            material = gather(corpus, run.keyword, split_official(corpus), "validation", sources)
+            hours = min(VALIDATION_HOURS, run.setting.scene_hours)
+            scenes = {run.keyword: build_scenes(material, hours, MINUTES_PER_STREAM, seed=0)}
+        rewrite(path, path, with_thresholds(path, about, scenes[run.keyword]))
 
 
 def _all_names(has_speech: bool, only_headline: bool) -> tuple[str, ...]:

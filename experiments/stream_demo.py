@@ -22,7 +22,7 @@ from kws_jax.checkpoint import SUFFIX, describe, load
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.cost import macs_per_clip
 from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
-from kws_jax.data.scenes import speech_files
+from kws_jax.data.sources import speech_files
 from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
@@ -31,6 +31,7 @@ from kws_jax.model import fold_batch_norm, frames_of
 from kws_jax.streaming import StreamingKws
 
 SHIPPED = ROOT / "checkpoints"
+PREFERRED = "student_21x_stream_int8"  # a detector that learnt from scenes, with a threshold of its own
 LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
 TRACK_SECONDS = (10, 20)
 
@@ -70,7 +71,7 @@ def main(
     Args:
         out: Picture to write; JSON of times and probabilities and the glued WAV file get its name too.
         checkpoint: A shipped file, or a folder of a model of one's own.
-        results: Output folder of experiments.run to take the smallest checkpoint from; without it, a shipped one.
+        results: Output folder of experiments.run to take a checkpoint from; without it, a shipped one.
         before: Recording before the keyword.
         keyword_clip: Recording of the keyword.
         after: Recording after the keyword.
@@ -124,13 +125,13 @@ def _gain(track: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"]) ->
 
 
 def find_checkpoint(folder: Path, keyword: str | None) -> Path:
-    """The checkpoint with the least work (of equal ones the last by name), of those that spot the keyword if given."""
+    """The checkpoint of PREFERRED, else that with the least work, of those that spot the keyword if given."""
     files = sorted(folder.glob(f"*/*{SUFFIX}"), reverse=True)
     found = [path for path in files if keyword in (None, describe(path)[1].keyword)]
     if not found:
         what = f"of {keyword!r}" if keyword else "there"
         raise UserError(f"no checkpoint {what} in {folder}: name one with --checkpoint")
-    return min(found, key=lambda path: macs_per_clip(describe(path)[0]).total)
+    return min(found, key=lambda path: (describe(path)[1].setting != PREFERRED, macs_per_clip(describe(path)[0]).total))
 
 
 def choose_files(

@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 from experiments.plots import COLOURS
 from experiments.report.comparison import Comparison, Entry
-from experiments.report.pages import NAMED, Study
+from experiments.report.pages import DETECTORS, NAMED, Study
 from experiments.report.streams import StreamComparison, mean_rate
 from experiments.study.records import BASE_NAME, TUNED_NAME, read_log
 
@@ -31,10 +31,11 @@ FAMILIES |= {
     "student_27x": COLOURS[2],
     "student_21x": COLOURS[1],
     "student_157x": COLOURS[0],
+    "student_185x": COLOURS[0],
     "student_314x": "#882255",
 }
 MARKERS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "D", "int4": "P"}
-DETECTORS = (*COLOURS, "0.2", "0.6", "#882255", "#8C510A")
+LINES = (*COLOURS, "0.2", "0.6", "#882255", "#8C510A")
 SAME = 0.05  # of a point
 MOST_ALARMS = 60.0  # an hour; what is noisier is of no use to anybody
 STYLE: dict[Any, Any] = {"svg.hashsalt": "kws", "svg.fonttype": "path", "figure.constrained_layout.use": True}
@@ -55,6 +56,8 @@ def draw(study: Study) -> dict[str, bytes]:
         if len(study.crowd.entries) > len(named):
             figures["all_settings.svg"] = _crowd(study.crowd)
         figures |= {"stream_misses.svg": _stream_misses(study.streams[0])} if study.streams else {}
+        if heard := [name for name in DETECTORS if study.crowd.find(name) and any(c.find(name) for c in study.streams)]:
+            figures["stream_costs.svg"] = _stream_costs(study, heard)
         return {name: _svg(figure) for name, figure in figures.items()}
 
 
@@ -180,7 +183,7 @@ def _stream_misses(comparison: StreamComparison) -> Figure:
     steps = np.unique([rate for _, runs, _ in found for run in runs for rate in run.curve["false_alarms_per_hour"]])
     rates = np.array([fewest, *steps[(steps > fewest) & (steps < MOST_ALARMS)], MOST_ALARMS])
     for row, (_, runs, line) in enumerate(found):
-        colour = DETECTORS[row % len(DETECTORS)]
+        colour = LINES[row % len(LINES)]
         misses = 100 * np.mean([_lowest(run.curve, rates) for run in runs], axis=0)
         left.plot(rates, misses, line, color=colour, drawstyle="steps-post")
         estimate, *ends = (100 * share for share in mean_rate(runs, "test_miss_rate_at_1"))
@@ -193,7 +196,30 @@ def _stream_misses(comparison: StreamComparison) -> Figure:
     right.set(xlim=(0, 100), ylim=(len(found) - 0.5, -0.5), xlabel="misses at 1 false alarm an hour (%), 95 % interval")
     right.set_yticks(range(len(found)), [name for name, _, _ in found])
     for row, tick in enumerate(right.get_yticklabels()):
-        tick.set_color(DETECTORS[row % len(DETECTORS)])
+        tick.set_color(LINES[row % len(LINES)])
+    return figure
+
+
+def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
+    """Misses in a stream over MACs and over bytes; marks are open where a detector learnt from clips."""
+    figure = Figure(figsize=(9.6, 4.4))
+    panels, entries = figure.subplots(1, 2, sharey=True), {entry.name: entry for entry in study.crowd.entries}
+    for axes, (cost, label) in zip(panels, LABELS.items(), strict=True):
+        found = sorted(names, key=lambda name: (entries[name].cost(cost), name))
+        for number, name in enumerate(found):
+            entry, (estimate, *ends) = entries[name], (100 * share for share in study.misses(name))
+            x, colour, learnt = entry.cost(cost), _colour(name), "_stream" in name
+            axes.plot([x, x], ends, color=colour, linewidth=1)
+            face = colour if learnt else "white"
+            axes.plot(x, estimate, MARKERS[entry.number_format], color=colour, markerfacecolor=face, markersize=6)
+            at, offset, side = (ends[1], 4, "bottom") if number % 2 else (ends[0], -4, "top")
+            where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side, "fontsize": 7}
+            axes.annotate(name.replace("student_", ""), (x, at), (0, offset), color=colour, **where)
+        axes.set(xscale="log", xlabel=label, ylim=(0, 100))
+        axes.set_xlim(axes.get_xlim()[0] / 2.5, 2.5 * axes.get_xlim()[1])
+        _log_ticks(axes.xaxis, EngFormatter(sep=""))
+    panels[0].set_ylabel("misses at 1 false alarm an hour (%), 95 % interval")
+    figure.suptitle(f"Mean of {', '.join(c.heard.keyword for c in study.streams)}; full marks learnt from scenes")
     return figure
 
 

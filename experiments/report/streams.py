@@ -87,7 +87,7 @@ def mean_rate(qualities: Sequence[StreamQuality | OperatingPoint], name: str) ->
 
 
 def compare_streams(results: Path) -> list[StreamComparison]:
-    """All stream records; none where there are none.
+    """All stream records, the scenes that most settings heard first; none where there are none.
 
     Raises:
         UserError: If a file is no record of this version, or a peer heard what no detector heard.
@@ -101,7 +101,8 @@ def compare_streams(results: Path) -> list[StreamComparison]:
     if strays := peers.keys() - found.keys():
         raise UserError(f"{peers[strays.pop()][0].engine} heard other scenes than any of our detectors: judge it again")
     entries = {key: [StreamEntry(*one) for one in settings.items()] for key, settings in sorted(found.items())}
-    return [StreamComparison(own[0].runs[0].heard, own, peers.get(key, [])) for key, own in entries.items()]
+    found_all = [StreamComparison(own[0].runs[0].heard, own, peers.get(key, [])) for key, own in entries.items()]
+    return sorted(found_all, key=lambda comparison: -len(comparison.entries))
 
 
 def _scenes(heard: Heard) -> str:

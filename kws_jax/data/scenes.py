@@ -11,12 +11,11 @@ from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_float, to_pcm
 from kws_jax.data.corpus import Corpus
 from kws_jax.data.sounds import SOUNDS, sound
-from kws_jax.data.sources import SceneSources, read_noise, read_speech, speech_files
+from kws_jax.data.sources import SceneSources, read_noise, read_speech
 from kws_jax.data.splits import Split
 from kws_jax.errors import UserError
 
-__all__ = ["JUDGED", "TRAINED", "Material", "SceneMix", "SceneSources", "Scenes", "build_scenes", "gather"]
-__all__ += ["read_speech", "speech_files", "word_interval"]
+__all__ = ["JUDGED", "TRAINED", "Material", "SceneMix", "Scenes", "build_scenes", "gather", "word_interval"]
 
 FADE = SAMPLE_RATE // 100  # samples faded at each end of an event, so that joints do not click
 EVENT_GAIN = (-6.0, 3.0)  # dB, drawn for every event
