@@ -13,7 +13,7 @@ from experiments.study.provenance import sources_fingerprint
 from experiments.study.settings import Setting
 from experiments.study.task import Task
 from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
-from kws_jax.data.audio import to_float
+from kws_jax.data.audio import FULL_SCALE, to_float
 from kws_jax.data.scenes import TRAINED, build_scenes, gather
 from kws_jax.data.splits import balanced_indices
 from kws_jax.errors import UserError
@@ -87,9 +87,17 @@ def _scene_set(hours: float, frontend: FrontendConfig, task: Task) -> SceneSet:
         powers = (noise_mel_power(frontend, (to_float(waveform),)) for waveform in scenes.waveforms)
         noise = noise_mel_power(frontend, tuple(map(to_float, material.noise)))
         with written(path) as part, part.open("wb") as file:
-            np.savez(file, **join_scenes(frontend, powers, scenes.keyword_intervals, noise)._asdict())
+            np.savez(
+                file, **join_scenes(frontend, powers, scenes.keyword_intervals, noise, _rounding(frontend))._asdict()
+            )
     with np.load(path) as file:
         return SceneSet(*(file[name] for name in SceneSet._fields))
+
+
+def _rounding(frontend: FrontendConfig) -> np.ndarray:
+    """Mel power of a minute of errors of rounding to 16 bits: white, and as large as half a step."""
+    errors = np.random.default_rng(0).uniform(-0.5, 0.5, 60 * SAMPLE_RATE) / FULL_SCALE
+    return noise_mel_power(frontend, (errors.astype(np.float32),))
 
 
 def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]) -> np.ndarray:

@@ -45,6 +45,7 @@ class SceneSet(NamedTuple):
         first: For each keyword, the frame it begins with.
         last: For each keyword, the last frame that has its number.
         noise: Mel power that windows draw their noise from.
+        rounding: Mel power of what rounding to 16 bits adds, which is all that is left of the softest sounds.
     """
 
     power: Float[Array, "all_frames mels"]
@@ -53,6 +54,7 @@ class SceneSet(NamedTuple):
     first: Int[Array, " keywords"]
     last: Int[Array, " keywords"]
     noise: Float[Array, "noise_frames mels"]
+    rounding: Float[Array, "rounding_frames mels"]
 
 
 def frame_targets(
@@ -78,7 +80,11 @@ def frame_targets(
 
 
 def join_scenes(
-    frontend: FrontendConfig, powers: Iterable[np.ndarray], intervals: Sequence[np.ndarray], noise: np.ndarray
+    frontend: FrontendConfig,
+    powers: Iterable[np.ndarray],
+    intervals: Sequence[np.ndarray],
+    noise: np.ndarray,
+    rounding: np.ndarray,
 ) -> SceneSet:
     """Scenes end to end.
 
@@ -87,6 +93,7 @@ def join_scenes(
         powers: Mel power of each scene, (frames, mels).
         intervals: Of the keywords of each, (keywords, 2), start and end in seconds, ascending.
         noise: Mel power of noise, (frames, mels).
+        rounding: Mel power of rounding to 16 bits, (frames, mels), longer than a window.
     """
     parts, frames, words = [], 0, 0
     for power, keywords in zip(powers, intervals, strict=True):
@@ -94,14 +101,15 @@ def join_scenes(
         parts.append((power, np.where(word > 0, word + words, 0), is_quiet, first + frames, last + frames))
         frames, words = frames + len(power), words + len(keywords)
     power, word, is_quiet, first, last = (np.concatenate(part) for part in zip(*parts, strict=True))
-    columns: list[Any] = [power, word.astype(np.int32), is_quiet, first.astype(np.int32), last.astype(np.int32), noise]
+    columns: list[Any] = [power, word.astype(np.int32), is_quiet, first.astype(np.int32), last.astype(np.int32)]
+    columns += [noise, rounding]
     return SceneSet(*columns)
 
 
 def windows(
     key: Key, scenes: SceneSet, starts: Int[Array, " batch"], num_frames: int, ranges: Augmentation | None
 ) -> tuple[MelPower, SceneTargets]:
-    """Windows of scenes with gain and noise drawn anew; a keyword that is not all inside asks for nothing.
+    """Windows of scenes with noise, gain and rounding drawn anew; a keyword that is not all inside asks for nothing.
 
     Args:
         key: Randomness.
@@ -115,9 +123,13 @@ def windows(
     number = jnp.maximum(word - 1, 0)
     is_inside = (scenes.first[number] >= starts[:, None]) & (scenes.last[number] < starts[:, None] + num_frames)
     if ranges is not None:
-        gain_key, noise_key = jax.random.split(key)
+        noise_key, gain_key, where_key, which_key = jax.random.split(key, 4)
         power = add_noise(noise_key, power, scenes.noise, ranges.noise_rate, ranges.snr)
         power = gain(gain_key, power, ranges.gain)
+        # Digital silence stays silent in every other window.
+        at = jax.random.randint(where_key, starts.shape, 0, scenes.rounding.shape[0] - num_frames + 1)
+        is_rounded = jax.random.bernoulli(which_key, 0.5, starts.shape)[:, None, None]
+        power += jnp.where(is_rounded, scenes.rounding[at[:, None] + jnp.arange(num_frames)], 0.0)
     return power, SceneTargets(jnp.where(is_inside, word, 0), is_quiet)
 
 

@@ -56,7 +56,8 @@ def scenes(seed: int = 0, count: int = 6, seconds: float = 10.0) -> SceneSet:
                 power[at + t, t // 4 if is_up else 11 - t // 4] += 30.0
         powers.append(power)
         intervals.append(np.array([(start, start + 0.96) for start in starts[upwards]]).reshape(-1, 2))
-    return join_scenes(FRONTEND, powers, intervals, rng.exponential(1.0, (500, 12)).astype(np.float32))
+    noise, rounding = (rng.exponential(level, (500, 12)).astype(np.float32) for level in (1.0, 0.01))
+    return join_scenes(FRONTEND, powers, intervals, noise, rounding)
 
 
 def test_windows_ask_for_whole_words_alone():
