@@ -105,9 +105,12 @@ def test_the_first_keyword_gets_all_settings_and_the_others_the_headline_ones(mo
 def test_few_clips_train_in_steps_and_not_in_epochs(setting: Setting, clips: int):
     """An epoch has several batches, and all of them together at least the steps that are wanted; on very few, just."""
     small = resolved(setting, clips, quick=False)
+    usual_clips = run.USUAL_CLIPS
+    if setting.scene_hours:  # windows take the place of clips
+        clips, usual_clips = (int(hours * 3600 / 6.4) for hours in (small.scene_hours, setting.scene_hours))
     assert clips // small.recipe.batch_size >= run.LEAST_BATCHES
     assert 1 <= small.recipe.batch_size <= setting.recipe.batch_size
-    usual = setting.recipe.epochs * run.USUAL_CLIPS // setting.recipe.batch_size
+    usual = setting.recipe.epochs * usual_clips // setting.recipe.batch_size
     wanted = run.SEMINAR_STEPS if setting.name == "base" else min(run.SMALL_STEPS, usual)
     steps = small.recipe.epochs * (clips // small.recipe.batch_size)
     if clips < run.TINY_CORPUS:

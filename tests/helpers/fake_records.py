@@ -43,7 +43,7 @@ def record(
     setting = {
         **{"name": name, "question": f"What of {name}?", "expectation": "much", "model": asdict(model)},
         **{"recipe": None if weights_from else RECIPE, "weights_from": weights_from, "teacher": None},
-        **{"number_format": number_format, "speech_share": 0.0, "word_balance": 1.0, "framings": 1, "restarts": 1},
+        **{"number_format": number_format, "scene_hours": 0.0, "word_balance": 1.0, "framings": 1, "restarts": 1},
     }
     where = {"keyword": "happy", "corpus": "speech_commands", "voices": None, "split": "official", "seed": 0}
     ran = {
