@@ -142,8 +142,8 @@ LONG_TAUGHT = replace(LONG, teacher_weight=0.5, attention_weight=1.0)
 LONG_MIDDLE = replace(LONG, augmentation=MIDDLE)
 LONG_UNMASKED = replace(LONG, augmentation=UNMASKED)
 
-# On scenes: noise of its own for nearly every window, any level that 16 bits can hold, and no masks.
-IN_NOISE = Augmentation(0, (-45.0, 6.0), 0.85, (-3.0, 30.0), max_masked_mels=0, max_masked_frames=0)
+# On scenes: noise of its own for nearly every window, levels that 16 bits still hold well, and no masks.
+IN_NOISE = Augmentation(0, (-20.0, 6.0), 0.85, (-3.0, 30.0), max_masked_mels=0, max_masked_frames=0)
 ON_SCENES = Recipe(
     epochs=114, batch_size=32, peak_learning_rate=7e-3, average_decay=0.999, augmentation=IN_NOISE
 )  # 16,000 steps of 8 hours
