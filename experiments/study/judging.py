@@ -3,11 +3,13 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
 
 from experiments.study.records import Cost, Quality
+from experiments.study.stream_records import LIMITS
 from experiments.study.task import Task
 from kws_jax import cost
 from kws_jax.checkpoint import describe, rewrite
@@ -46,8 +48,11 @@ def judge(task: Task, part: np.ndarray, margins: np.ndarray) -> Quality:
 
 
 def published_bytes(model: Path) -> int:
-    """Bytes of a model's file as it is shipped: with a detector's threshold in its header."""
-    about = replace(describe(model)[1], threshold=0.999999, smoothing=1, false_alarms_per_hour=1.0)
+    """Bytes of a model's file as it is shipped: with a detector's thresholds in its header, of six digits each."""
+    points = {f"{limit:g}": 0.999999 for limit in LIMITS}
+    detector: dict[str, Any] = {"threshold": 0.999999, "smoothing": 1, "false_alarms_per_hour": 0.5}
+    detector["validation_hours"] = 3.0
+    about = replace(describe(model)[1], operating_points=points, **detector)
     with tempfile.TemporaryDirectory() as folder:
         rewrite(model, Path(folder, model.name), about)
         return Path(folder, model.name).stat().st_size

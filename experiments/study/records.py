@@ -59,7 +59,7 @@ class Cost:
         parameters: Numbers trained, batch norm folded away.
         weight_bytes: Of the weights, with scales.
         file_bytes: Of torch.save's file of the state_dict.
-        shipped_bytes: Of the file that is shipped, its threshold included.
+        shipped_bytes: Of the file that is shipped, its thresholds included.
         homework_megabytes: Parameters x element size / 2**20.
         state_bytes: What a stream remembers.
     """
