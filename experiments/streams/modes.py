@@ -26,7 +26,7 @@ def stream(params: Params, config: CrnnConfig, waveforms: np.ndarray) -> tuple[n
     Args:
         params: Parameters.
         config: Model.
-        waveforms: (streams, samples), int16; samples beyond the last whole block are left out.
+        waveforms: (streams, samples), int16 or float32; samples beyond the last whole block are left out.
 
     Returns:
         Times of the steps in seconds, and (streams, steps) keyword probabilities.
@@ -46,7 +46,8 @@ def _stream_few(params: Params, config: CrnnConfig, waveforms: np.ndarray) -> np
     blocks, missing = waveforms.shape[1] // config.block_size, STREAMS_AT_ONCE - waveforms.shape[0]
     for first in range(0, blocks, BLOCKS_AT_ONCE):
         span = slice(first * config.block_size, min(first + BLOCKS_AT_ONCE, blocks) * config.block_size)
-        state, part = _scan(params, config, state, np.pad(to_float(waveforms[:, span]), ((0, missing), (0, 0))))
+        samples = waveforms[:, span] if waveforms.dtype == np.float32 else to_float(waveforms[:, span])
+        state, part = _scan(params, config, state, np.pad(samples, ((0, missing), (0, 0))))
         logits.append(np.asarray(part)[: waveforms.shape[0]])
     return np.concatenate(logits, axis=1)
 

@@ -14,8 +14,8 @@ from kws_jax.detector import DetectorConfig
 from kws_jax.evaluation.stream_metrics import detector, match_detections
 
 SECONDS = 600.0  # of each kind of sound
-DECIBELS = (-40.0, -20.0, 6.0, 20.0)  # what is louder than full scale is clipped
-Ears = Callable[[np.ndarray], Sequence[np.ndarray]]  # from (streams, samples), int16, to each stream's detections
+DECIBELS = (-40.0, -20.0, 6.0, 20.0)  # of amplitudes that are not rounded again; beyond full scale they are clipped
+Ears = Callable[[np.ndarray], Sequence[np.ndarray]]  # from (streams, samples) to each stream's detections
 
 
 def in_use(run: Callable[[np.ndarray], Run], quality: StreamQuality, step_duration: float) -> Ears:
@@ -45,8 +45,7 @@ def compare_levels(detect: Ears, scenes: Scenes) -> dict[str, float]:
     intervals = [scenes.keyword_intervals[stream] for stream in clean]
 
     def missed(decibels: float) -> int:
-        gain = np.float32(10 ** (decibels / 20))
-        waveforms = np.stack([to_pcm(gain * to_float(scenes.waveforms[stream])) for stream in clean])
+        waveforms = np.clip(np.float32(10 ** (decibels / 20)) * to_float(scenes.waveforms[clean]), -1.0, 1.0)
         matches = map(match_detections, detect(waveforms), intervals)
         return sum(int(np.count_nonzero(~match.hits)) for match in matches)
 
