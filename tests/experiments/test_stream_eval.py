@@ -147,7 +147,8 @@ def test_sounds_and_levels_are_heard_by_the_detector_in_use(monkeypatch):
     def run(waveforms: np.ndarray) -> Run:
         heard.append(waveforms)
         steps = np.abs(waveforms[:, : waveforms.shape[1] // 1280 * 1280].reshape(len(waveforms), -1, 1280)).max(axis=2)
-        return Run(STEP * np.arange(steps.shape[1]), np.where(steps >= 2_000, 0.95, 0.0))
+        full_scale = 1 if waveforms.dtype == np.float32 else 32_768
+        return Run(STEP * np.arange(steps.shape[1]), np.where(steps >= 2_000 / 32_768 * full_scale, 0.95, 0.0))
 
     detect = probes.in_use(run, replace(fake.stream_quality(), smoothing=1), STEP)
     assert probes.compare_levels(detect, scenes) == {"-40": 50, "-20": 50, "6": 0, "20": -50}
