@@ -32,6 +32,7 @@ class StreamResult:
         times: Ends of the steps' receptive fields.
         probabilities: Of the keyword at each step.
         detections: Times and smoothed probabilities of the detector's triggers.
+        false_alarms_per_hour: What the threshold stands for; None where nobody knows.
     """
 
     keyword: str
@@ -42,6 +43,7 @@ class StreamResult:
     times: Float[np.ndarray, "steps"]
     probabilities: Float[np.ndarray, "steps"]
     detections: tuple["Detection", ...]
+    false_alarms_per_hour: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """With lists in place of arrays."""
@@ -89,7 +91,11 @@ def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"]
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     top.axvspan(0, result.warm_up, color=GREY, label="warm-up", hatch="///", fill=False, linewidth=0)
     top.axvspan(result.start, result.end, color=ORANGE, alpha=0.35, linewidth=0, label=f"“{result.keyword}” is said")
-    top.axhline(result.threshold, color="0.3", linestyle="--", linewidth=1, label=f"threshold {result.threshold:g}")
+    rate = result.false_alarms_per_hour
+    stands = "" if rate is None else f", for {rate:g} false alarms an hour"
+    top.axhline(
+        result.threshold, color="0.3", linestyle="--", linewidth=1, label=f"threshold {result.threshold:.3g}{stands}"
+    )
     top.plot(result.times, result.probabilities, color=BLUE, linewidth=1.5, marker=".", markersize=3)
     top.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{result.keyword}”")
     if result.detections:

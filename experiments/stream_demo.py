@@ -65,6 +65,7 @@ def main(
     keyword: str | None = None,
     threshold: float | None = None,
     smoothing: int | None = None,
+    false_alarms_per_hour: float | None = None,
 ) -> None:
     """Draws the demo; what is not named comes from the data folder, or is spoken by synthetic voices.
 
@@ -81,11 +82,12 @@ def main(
         keyword: The word to spot; by default what the checkpoint says.
         threshold: Probability from which on the keyword is heard; by default what the checkpoint says, else 0.5.
         smoothing: Steps that the detector averages over; by default what the checkpoint says, else 1.
+        false_alarms_per_hour: 0.2, 0.5, 1 or 2: takes the threshold that the checkpoint has for it.
     """
     config, variables, about = load(checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword))
     config, variables = fold_batch_norm(config, variables)
     keyword = keyword or about.keyword
-    detector = about.detector(config, threshold, smoothing)
+    detector = about.detector(config, threshold, smoothing, false_alarms_per_hour)
     files = choose_files((before, keyword_clip, after), data, speech, keyword)
     glued = glue(*(_named(read_audio, file) for file in files))
     kws = StreamingKws(variables["params"], config)
@@ -93,6 +95,7 @@ def main(
     result = StreamResult(
         keyword=keyword or files[1].stem,
         threshold=detector.threshold,
+        false_alarms_per_hour=false_alarms_per_hour or (about.false_alarms_per_hour if threshold is None else None),
         start=glued.start / SAMPLE_RATE,
         end=glued.end / SAMPLE_RATE,
         warm_up=float(config.step_end(config.max_window_length - 1)) / SAMPLE_RATE,
