@@ -184,7 +184,7 @@ close(probabilities, jax.nn.softmax(expected)[:, 1])
 # `flush` go to the detector like all others: a word may be the last thing that is heard.
 
 # %%
-detector = Detector(about.detector(config, false_alarms_per_hour=2))
+detector = Detector(about.detector(config, false_alarms_per_hour=2.0))
 pieces = [stream.push(chunk) for chunk in np.array_split(track, len(track) // (SAMPLE_RATE // 10))]
 pieces.append(stream.flush())
 found = [detection for piece in pieces for detection in detector.push(*piece)]

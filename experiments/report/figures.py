@@ -31,7 +31,7 @@ FAMILIES |= {
     "student_27x": COLOURS[2],
     "student_21x": COLOURS[1],
     "student_157x": COLOURS[0],
-    "student_185x": COLOURS[0],
+    "student_185x": "#8C510A",
     "student_314x": "#882255",
 }
 MARKERS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "D", "int4": "P"}
@@ -174,7 +174,8 @@ def _training_curves(study: Study, entries: Sequence[Entry]) -> Figure:
 
 def _stream_misses(comparison: StreamComparison) -> Figure:
     """Misses over false alarms an hour with a carried state, and at one an hour with intervals; colours are names."""
-    ours = [(entry.name, [run.modes["carried"] for run in entry.runs], "-") for entry in comparison.entries]
+    named = [entry for entry in comparison.entries if entry.name in DETECTORS] or comparison.entries[:MAX_NAMED]
+    ours = [(entry.name, [run.modes["carried"] for run in entry.runs], "-") for entry in named]
     found = ours + [(peer.engine, [peer.quality], ":") for peer in comparison.peers]
     found.sort(key=lambda one: mean_rate(one[1], "test_miss_rate_at_1").estimate)
     figure = Figure(figsize=(9.6, 4.4))
@@ -212,7 +213,8 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
             axes.plot([x, x], ends, color=colour, linewidth=1)
             face = colour if learnt else "white"
             axes.plot(x, estimate, MARKERS[entry.number_format], color=colour, markerfacecolor=face, markersize=6)
-            at, offset, side = (ends[1], 4, "bottom") if number % 2 else (ends[0], -4, "top")
+            away = 4 + 9 * (sum(("_stream" in other) == learnt for other in found[:number]) % 2)
+            at, offset, side = (ends[0], -away, "top") if learnt else (ends[1], away, "bottom")
             where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side, "fontsize": 7}
             axes.annotate(name.replace("student_", ""), (x, at), (0, offset), color=colour, **where)
         axes.set(xscale="log", xlabel=label, ylim=(0, 100))

@@ -74,10 +74,10 @@ class Study:
     def is_told(self) -> bool:
         """Whether these are the records of the story, and all that it speaks of is there."""
         story = (TEMPLATES / "story.md.j2").read_text()
-        told, listened = (set(re.findall(rf"{start}{NAME}", story)) for start in ("", r"listened\("))
+        told = set(re.findall(NAME, story))
         is_searched = any("setting" not in line for line in self.tried)  # as experiments.search writes no line
         is_judged = {entry.name for entry in self.crowd.entries} >= told and self.first is not self.crowd
-        is_heard = self.streams and {entry.name for entry in self.streams[0].entries} >= {*listened, *DETECTORS}
+        is_heard = self.streams and {entry.name for entry in self.streams[0].entries} >= {*told, *DETECTORS}
         is_real = not any(run.quick for run in self.runs)
         return bool(is_real and is_searched and is_judged and is_heard and self.benchmark["models"] and self.splits)
 

@@ -51,7 +51,7 @@ def read_speech(sources: SceneSources, part: str, keyword: str) -> list[np.ndarr
 
     Args:
         sources: Whose speech and transcripts.
-        part: "training", "validation" or "testing": 40, 30 and 30 % of the speakers, by the hash that also splits the
+        part: "training", "validation" or "testing": 60, 20 and 20 % of the speakers, by the hash that also splits the
             corpus. There is too little speech for its 80, 10 and 10 %.
         keyword: Utterances whose transcript holds it are left out; see `keyword_pattern`.
 

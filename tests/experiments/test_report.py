@@ -70,7 +70,7 @@ def test_the_story_of_the_whole_study(told: Path):
     readme = (told / "README.md").read_text()
     before, block, after = re.split("<!-- results:(?:begin|end) -->", readme)
     assert (before, after) == ("# Title\n\nBefore.\n\n", "\n\nAfter.\n")
-    assert block.count("\n| [`") == 6
+    assert block.count("\n| [`") == 7
     assert "\nold\n" not in block
     assert "# Checkpoints" in (told / "checkpoints/README.md").read_text()
 

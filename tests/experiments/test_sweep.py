@@ -12,7 +12,7 @@ import pytest
 
 from experiments import run
 from experiments.run import resolved
-from experiments.study import pipeline, sweep, training
+from experiments.study import material, pipeline, sweep, training
 from experiments.study.provenance import FILE, is_made_so, provenance, to_json
 from experiments.study.records import LOG, MODEL, RECORD, RUNS, UNFINISHED, read_record, write_record
 from experiments.study.settings import BY_NAME, Setting
@@ -120,7 +120,7 @@ class Stop(Exception):
 def test_a_stopped_run_goes_on(name: str, corpus: Path, swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """To the very weights of the run that was not stopped; a student, in the second of two initialisations."""
     setting, task = quick(name), replace(task_of(corpus, tmp_path), quick=True)
-    drawn, draw, on = [], training._draw, {"power": False}
+    drawn, draw, on = [], training.draw_clips, {"power": False}
     for module in (training.jax_resume, training.torch_resume):
         monkeypatch.setattr(module, "Resume", partial(module.Resume, interval=0.0))
 
@@ -130,7 +130,8 @@ def test_a_stopped_run_goes_on(name: str, corpus: Path, swept: Path, tmp_path: P
             raise Stop
         return draw(setting, task, epoch)
 
-    monkeypatch.setattr(training, "_draw", failing)
+    for module in (training, material):
+        monkeypatch.setattr(module, "draw_clips", failing)
     with pytest.raises(Stop):
         pipeline.run_setting(setting, task)
     assert list((task.folder(name) / UNFINISHED).rglob("*"))

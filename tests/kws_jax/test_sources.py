@@ -14,7 +14,7 @@ from tests.helpers.tiny_corpus import some_speakers
 
 def test_running_speech_is_read_whatever_its_format(tmp_path: Path):
     spoken = noise(6, 3, 2_000)
-    names = [f"{speaker}-{index}" for index, speaker in enumerate(some_speakers(70, 101, 3))]
+    names = [f"{speaker}-{index}" for index, speaker in enumerate(some_speakers(80, 101, 3))]
     for name, samples, suffix in zip(names, spoken, (".WAV", ".FLAC", ".ogg"), strict=True):
         soundfile.write(tmp_path / f"{name}{suffix}", samples, SAMPLE_RATE, format=suffix[1:].upper())
     (tmp_path / ".hidden-1.wav").touch()
@@ -28,7 +28,7 @@ def test_running_speech_is_read_whatever_its_format(tmp_path: Path):
 
 
 def test_noise_without_a_fold_is_split_by_its_name(tmp_path: Path):
-    for length, (low, high) in enumerate(((0, 40), (40, 70), (70, 101)), 1):
+    for length, (low, high) in enumerate(((0, 60), (60, 80), (80, 101)), 1):
         (name,) = some_speakers(low, high, 1)
         soundfile.write(tmp_path / f"{name}.wav", noise(length, 1, 100 * length)[0], SAMPLE_RATE)
     heard = [read_noise(SceneSources(noise=(tmp_path,)), part) for part in ("training", "validation", "testing")]
