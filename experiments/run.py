@@ -12,17 +12,17 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.stream_eval import SceneRecipe
 from experiments.streams.thresholds import with_thresholds
 from experiments.study.lock import locked
 from experiments.study.records import MODEL, RUNS
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
 from experiments.study.sweep import Job, SweepContext, plan, sweep
-from experiments.study.task import Voices, find_source, make_task
+from experiments.study.task import DataSource, Voices, find_source, make_task
 from kws_jax.checkpoint import describe, rewrite
 from kws_jax.data.corpus import Corpus
-from kws_jax.data.scenes import Scenes, build_scenes, gather
+from kws_jax.data.scenes import Scenes
 from kws_jax.data.sources import NO_SOURCES, SceneSources
-from kws_jax.data.splits import split_official
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.training.recipe import Recipe
 from torch_ref.train import SeminarRecipe
@@ -36,7 +36,6 @@ SMALL_STEPS, SEMINAR_STEPS = 1_600, 1_200
 SMALL_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64)
 LEAST_BATCHES = 8  # of an epoch
 SMALL_HOURS = 1.0  # of scenes
-VALIDATION_HOURS, MINUTES_PER_STREAM = 3.0, 10.0
 
 
 def main(
@@ -86,27 +85,28 @@ def main(
         context, runs = SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds)))
         sweep(context, runs, jobs)
         if split == "official" and not quick:
-            give_thresholds(corpus, source.sources, {context.folder(run) / MODEL: run for run in runs})
+            give_thresholds(source, corpus, {context.folder(run) / MODEL: run for run in runs})
     print(f"records: {out / RUNS}")
 
 
-def give_thresholds(corpus: Corpus, sources: SceneSources, runs: Mapping[Path, Job]) -> None:
+def give_thresholds(source: DataSource, corpus: Corpus, runs: Mapping[Path, Job]) -> None:
     """Writes thresholds into the files of models that learnt from scenes, as validation speakers choose them.
 
     Args:
+        source: Where running speech and noise of their scenes lie.
         corpus: All clips.
-        sources: Running speech and noise of their scenes.
-        runs: By the model's file.
+        runs: By the model's file; where only a record is left of a run, there is nothing to write into.
     """
     scenes: dict[str, Scenes] = {}
     for path, run in runs.items():
+        if not (run.setting.scene_hours and path.is_file()):
+            continue
         about = describe(path)[1]
-        if not run.setting.scene_hours or about.operating_points is not None:
+        if about.operating_points is not None:
             continue
         if run.keyword not in scenes:
-            material = gather(corpus, run.keyword, split_official(corpus), "validation", sources)
-            hours = min(VALIDATION_HOURS, run.setting.scene_hours)
-            scenes = {run.keyword: build_scenes(material, hours, MINUTES_PER_STREAM, seed=0)}
+            recipe = SceneRecipe(source.folder, source.sources, min(SceneRecipe.hours, run.setting.scene_hours))
+            scenes = {run.keyword: recipe.build(corpus, run.keyword, "validation")}
         rewrite(path, path, with_thresholds(path, about, scenes[run.keyword]))
 
 

@@ -15,9 +15,9 @@ from experiments.run import FEW_RESTARTS, resolved
 from experiments.study.lock import locked
 from experiments.study.pipeline import run_setting
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
-from experiments.study.sweep import plan
+from experiments.study.sweep import Job, plan
 from experiments.study.task import find_source, make_task
-from kws_jax.data.sources import SceneSources
+from kws_jax.data.sources import NO_SOURCES, SceneSources
 from kws_jax.errors import UserError
 from tests.helpers.tiny_corpus import task_of, write_tone_corpus
 
@@ -77,6 +77,12 @@ def test_the_command_repeats_a_run_with_all_that_it_heard(scene_corpus: Path, tm
     assert command[4:] == [*heard.split(), "--keywords", "bed", "--split", "official", "--seeds", "1"]
     with pytest.raises(UserError, match="cannot read the transcripts"):
         find_source(scene_corpus, ("bed",), replace(sources, transcripts=tmp_path / "none.tsv"), tmp_path)
+
+
+def test_a_run_of_which_only_the_record_is_left_gets_no_threshold(tone_corpus: Path, tmp_path: Path):
+    source = find_source(tone_corpus, ("up",), NO_SOURCES, tmp_path)
+    run.give_thresholds(source, source.load(), {tmp_path / "gone": Job(BY_NAME["student_21x_stream"], "up", 0)})
+    assert not list(tmp_path.rglob("gone*"))
 
 
 def test_nobody_runs_the_base_only_to_be_compared_with_it():
