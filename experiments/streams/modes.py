@@ -10,7 +10,7 @@ from tqdm import tqdm
 from kws_jax import streaming
 from kws_jax.array_types import Params
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
-from kws_jax.data.audio import to_float
+from kws_jax.data.audio import as_float, to_float
 from kws_jax.data.corpus import CLIP_LENGTH
 from kws_jax.model import predict
 
@@ -46,8 +46,8 @@ def _stream_few(params: Params, config: CrnnConfig, waveforms: np.ndarray) -> np
     blocks, missing = waveforms.shape[1] // config.block_size, STREAMS_AT_ONCE - waveforms.shape[0]
     for first in range(0, blocks, BLOCKS_AT_ONCE):
         span = slice(first * config.block_size, min(first + BLOCKS_AT_ONCE, blocks) * config.block_size)
-        samples = waveforms[:, span] if waveforms.dtype == np.float32 else to_float(waveforms[:, span])
-        state, part = _scan(params, config, state, np.pad(samples, ((0, missing), (0, 0))))
+        samples = np.pad(as_float(waveforms[:, span]), ((0, missing), (0, 0)))
+        state, part = _scan(params, config, state, samples)
         logits.append(np.asarray(part)[: waveforms.shape[0]])
     return np.concatenate(logits, axis=1)
 

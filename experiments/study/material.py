@@ -1,9 +1,8 @@
 """What a run trains on: clips or scenes of its training speakers, ready to be augmented, and what an epoch draws."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ from experiments.study.provenance import sources_fingerprint
 from experiments.study.settings import Setting
 from experiments.study.task import Task
 from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
-from kws_jax.data.audio import FULL_SCALE, to_float
+from kws_jax.data.audio import FULL_SCALE, as_float
 from kws_jax.data.scenes import TRAINED, build_scenes, gather
 from kws_jax.data.splits import balanced_indices
 from kws_jax.errors import UserError
@@ -25,6 +24,7 @@ from kws_jax.training.train import num_window_frames
 from kws_jax.training.training_set import TrainingSet, cached_mel_power, framing_offsets, moved
 
 SCENES = "scenes"  # folder of mel power of scenes, which runs of a keyword and a front end share
+SCENES_FORMAT = 2  # raise it when glueing changes, so that no scenes of before are taken
 MINUTES_PER_STREAM = 10.0
 Draw = Callable[[int], np.ndarray]
 
@@ -51,7 +51,7 @@ def _clips(setting: Setting, frontend: FrontendConfig, task: Task) -> tuple[Trai
     clips = task.corpus.waveforms[training]
     offsets = framing_offsets(frontend.hop_length, setting.framings)
     power = np.concatenate([cached_mel_power(frontend, moved(clips, offset)) for offset in offsets])
-    noise = noise_mel_power(frontend, task.corpus.background)
+    noise = joined_mel_power(frontend, task.corpus.background)
     training_set = TrainingSet(jnp.asarray(power), jnp.tile(jnp.asarray(labels), setting.framings), jnp.asarray(noise))
 
     def draw(epoch: int) -> np.ndarray:
@@ -79,13 +79,14 @@ def _scene_set(hours: float, frontend: FrontendConfig, task: Task) -> SceneSet:
     if not task.source.sources.speech:
         raise UserError("this setting trains on scenes: give --speech folders of <speaker>-*.flac, .wav or .ogg files")
     split = task.split.training.tobytes()
-    made = repr((hours, frontend, task.keyword, task.corpus.fingerprint, sources_fingerprint(task.source.sources)))
+    heard = (task.corpus.fingerprint, sources_fingerprint(task.source.sources))
+    made = repr((SCENES_FORMAT, hours, frontend, task.keyword, *heard))
     path = task.out / SCENES / f"{hashlib.sha256(made.encode() + split).hexdigest()[:16]}.npz"
     if not path.is_file():
         material = gather(task.corpus, task.keyword, task.split, "training", task.source.sources)
         scenes = build_scenes(material, hours, min(MINUTES_PER_STREAM, 60 * hours), 0, TRAINED)
-        powers = (noise_mel_power(frontend, (to_float(waveform),)) for waveform in scenes.waveforms)
-        noise = noise_mel_power(frontend, tuple(map(to_float, material.noise)))
+        powers = (joined_mel_power(frontend, (waveform,)) for waveform in scenes.waveforms)
+        noise = joined_mel_power(frontend, material.noise)
         with written(path) as part, part.open("wb") as file:
             np.savez(
                 file, **join_scenes(frontend, powers, scenes.keyword_intervals, noise, _rounding(frontend))._asdict()
@@ -97,11 +98,13 @@ def _scene_set(hours: float, frontend: FrontendConfig, task: Task) -> SceneSet:
 def _rounding(frontend: FrontendConfig) -> np.ndarray:
     """Mel power of a minute of errors of rounding to 16 bits: white, and as large as half a step."""
     errors = np.random.default_rng(0).uniform(-0.5, 0.5, 60 * SAMPLE_RATE) / FULL_SCALE
-    return noise_mel_power(frontend, (errors.astype(np.float32),))
+    return joined_mel_power(frontend, (errors.astype(np.float32),))
 
 
-def noise_mel_power(frontend: FrontendConfig, background: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Mel power of all background recordings, end to end; silence where there are none."""
-    recordings = background or (np.zeros(2 * SAMPLE_RATE, np.float32),)
-    transform = jax.jit(partial(mel_power, frontend))
-    return np.concatenate([np.asarray(transform(jnp.asarray(recording)[None])[0]) for recording in recordings])
+def joined_mel_power(frontend: FrontendConfig, recordings: Sequence[np.ndarray]) -> np.ndarray:
+    """Mel power of recordings, int16 or floats, end to end; silence where there are none."""
+    recordings = recordings or (np.zeros(2 * SAMPLE_RATE, np.float32),)
+    return np.concatenate([np.asarray(_mel_power(frontend, as_float(recording)[None])[0]) for recording in recordings])
+
+
+_mel_power = jax.jit(mel_power, static_argnames="config")  # compiled once a length

@@ -32,6 +32,11 @@ def to_float(waveforms: Int16[np.ndarray, "*axes"]) -> Float32[np.ndarray, "*axe
     return waveforms.astype(np.float32) / np.float32(FULL_SCALE)
 
 
+def as_float(waveforms: np.ndarray) -> np.ndarray:
+    """Amplitudes of PCM; what is amplitudes already stays as it is."""
+    return to_float(waveforms) if waveforms.dtype == np.int16 else waveforms
+
+
 def to_pcm(waveforms: Float32[np.ndarray, "*axes"]) -> Int16[np.ndarray, "*axes"]:
     """Amplitudes as 16-bit PCM, rounded and clipped: the inverse of `to_float`."""
     return np.clip(np.rint(waveforms * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")

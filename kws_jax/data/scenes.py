@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.audio import to_float, to_pcm
+from kws_jax.data.audio import as_float, to_pcm
 from kws_jax.data.corpus import Corpus
 from kws_jax.data.sounds import SOUNDS, sound
 from kws_jax.data.sources import SceneSources, read_noise, read_speech
@@ -154,7 +154,7 @@ def _deck(rng: np.random.Generator, events: Sequence[np.ndarray] | np.ndarray) -
     """Events with their indices, in shuffled rounds without end."""
     while True:
         for index in rng.permutation(len(events)).tolist():
-            yield index, _floats(events[index])
+            yield index, as_float(events[index])
 
 
 def _noises(rng: np.random.Generator, recordings: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
@@ -170,10 +170,6 @@ def _sounds(rng: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
     while True:
         for index, kind in enumerate(SOUNDS):
             yield index, sound(kind, rng.uniform(*SOUND_SECONDS), rng)
-
-
-def _floats(samples: np.ndarray) -> np.ndarray:
-    return to_float(samples) if samples.dtype == np.int16 else samples
 
 
 def _glue(
@@ -243,6 +239,6 @@ def _with_noise(
     """Adds one recording, repeated end to end, `snr` dB below a power."""
     if snr is None or not recordings or not power:
         return track
-    noise = _floats(recordings[int(rng.integers(len(recordings)))])
+    noise = as_float(recordings[int(rng.integers(len(recordings)))])
     noise = np.resize(np.roll(noise, -rng.integers(noise.shape[0])), track.shape[0])
     return track + noise * np.float32(np.sqrt(power / np.square(noise, dtype=np.float64).mean() / 10.0 ** (snr / 10)))

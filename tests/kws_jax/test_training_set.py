@@ -7,9 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.study.material import training_material
+from experiments.study.material import joined_mel_power, training_material
 from experiments.study.settings import STUDENT_314X, Setting
 from kws_jax.config import FrontendConfig
+from kws_jax.data.audio import to_float
 from kws_jax.training.recipe import Recipe
 from kws_jax.training.training_set import cached_mel_power, framing_offsets, moved
 from tests.helpers.tiny_corpus import task_of
@@ -41,6 +42,12 @@ def test_framings_are_equally_spaced_round_zero(framings: int, spacing: int):
     assert offsets[0] == 0
     assert max(map(abs, offsets)) <= hop / 2
     assert sorted(offset % hop for offset in offsets) == [spacing * framing for framing in range(framings)]
+
+
+def test_a_recording_has_one_level_as_pcm_and_as_floats():
+    pcm = (3e3 * np.random.default_rng(0).normal(size=640)).astype(np.int16)
+    twice = joined_mel_power(FRONTEND, (pcm, to_float(pcm)))
+    np.testing.assert_array_equal(*np.split(twice, 2))
 
 
 def test_every_draw_takes_a_framing(tone_corpus: Path, tmp_path: Path):
