@@ -9,7 +9,7 @@ from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.frontend import mel_filterbank
 from kws_jax.streaming import init_state
 
-PCEN_MULTIPLICATIONS = 7  # a frame and band
+PCEN_MULTIPLICATIONS = 6  # a frame and band
 ROUNDING = 1e-6  # the highest bin lies on a corner, where its weight is zero but for rounding
 
 
@@ -78,8 +78,8 @@ def frontend_macs_per_second(config: CrnnConfig) -> float:
     """Work of the front end on a second: window, real Fourier transform, power, the non-zero filter taps, and PCEN.
 
     A real transform of n points is counted as (n / 2) log2(n) complex butterflies halved, of 4 products each: n log2 n.
-    PCEN multiplies by its scale, twice in the running mean, by the exponent and the root (each a factor of a
-    logarithm), by what the exponent makes of the mean, and by its gain; logarithms and exponentials are not counted.
+    PCEN multiplies by its scale, twice in the running mean, by the mean's inverse, by the root (a factor of a
+    logarithm), and by its gain; divisions, logarithms and exponentials are not counted.
     """
     frontend = config.frontend
     taps = int((mel_filterbank(frontend) > ROUNDING).sum())
@@ -92,7 +92,7 @@ def frontend_macs_per_second(config: CrnnConfig) -> float:
 
 def num_parameters(config: CrnnConfig) -> int:
     """Parameters of the deployed model, batch normalisation folded away (70,443 for the base)."""
-    pcen = 4 * config.frontend.num_mels if config.has_pcen else 0
+    pcen = 3 * config.frontend.num_mels if config.has_pcen else 0
     conv = config.conv_channels * (math.prod(config.kernel_size) + 1)
     inputs = [config.features] + [config.gru_hidden] * (config.gru_layers - 1)
     gru = sum(3 * config.gru_hidden * (size + config.gru_hidden + 2) for size in inputs)

@@ -46,8 +46,9 @@ def _uniform(bound: float) -> Callable[..., Array]:
 class Pcen(nn.Module):
     """Per-channel energy normalization: mel power over its own running mean, compressed by a root.
 
-    M_t = (1 - s) M_{t-1} + s E_t, M_0 = E_0;  F_t = (E_t / (floor + M_t)^a + d)^r - d^r, with s, a and r in (0, 1) and
-    d above 0, trained, each one number a band: s, a, r are sigmoids of the parameters, and d is an exponential.
+    M_t = (1 - s) M_{t-1} + s E_t, M_0 = E_0;  F_t = (E_t / (floor + M_t) + d)^r - d^r, with s and r in (0, 1) and d
+    above 0, trained, each one number a band: s and r are sigmoids of the parameters, and d is an exponential. The paper
+    raises the mean to an exponent of its own; left at 1, a gain changes nothing.
 
     References:
         Wang, Getreuer, Hughes, Lyon, Saurous: Trainable Frontend For Robust and Far-Field Keyword Spotting, 2017.
@@ -66,11 +67,11 @@ class Pcen(nn.Module):
                 where the stream has begun before; 0 by default.
         """
         batch, frames, mels = power.shape
-        initial = {"smoothing": 0.047, "exponent": 0.95, "root": 0.5}
+        initial = {"smoothing": 0.047, "root": 0.5}
         logits = {
             name: self.param(name, _constant(math.log(value / (1 - value))), (mels,)) for name, value in initial.items()
         }
-        smoothing, exponent, root = (nn.sigmoid(logits[name]) for name in initial)
+        smoothing, root = (nn.sigmoid(logits[name]) for name in initial)
         log_bias = self.param("bias", _constant(math.log(2.0)), (mels,))
         bias = jnp.exp(log_bias)
         energy = jnp.minimum(power, POWER_RANGE[1]) * PCEN_SCALE
@@ -83,8 +84,8 @@ class Pcen(nn.Module):
 
         start = jnp.zeros((batch, mels)) if smoother is None else smoother
         last, means = jax.lax.scan(body, start, (jnp.moveaxis(energy, 1, 0), since.T))
-        normalized = energy * jnp.exp(-exponent * jnp.log(PCEN_FLOOR + jnp.moveaxis(means, 0, 1)))
-        # Powers as exponentials of logarithms: XLA's own power takes twice as long to train through.
+        normalized = energy / (PCEN_FLOOR + jnp.moveaxis(means, 0, 1))
+        # The root as an exponential of a logarithm: XLA's own power takes twice as long to train through.
         return PCEN_GAIN * (jnp.exp(root * jnp.log(normalized + bias)) - jnp.exp(root * log_bias)), last
 
 

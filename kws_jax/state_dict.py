@@ -8,7 +8,7 @@ Shipped files and the reference's public checkpoints name their tensors as PyTor
 | gru.weight_ih_l{i} (3 hidden, features)   | params/gru/layer_{i}/input_kernel (transposed) | axes 1, 0             |
 | linear weights (out, in)                  | kernel (in, out)                               | axes 1, 0             |
 | biases, batch-norm vectors                | bias, scale, mean, var                         | none                  |
-| pcen.smoothing, exponent, root, bias      | params/pcen/smoothing, exponent, root, bias    | none                  |
+| pcen.smoothing, root, bias                | params/pcen/smoothing, root, bias              | none                  |
 
 Gates stay packed in the order r, z, n on both sides, and features stay channel-major. Both sides hold float32;
 float16 and bfloat16 widen to it, which is exact, and any other type is refused.
@@ -51,7 +51,7 @@ def mapping(config: CrnnConfig) -> list[Entry]:
     gates = 3 * hidden
     rows: list[tuple[str, str, tuple[int, ...]]] = []
     if config.has_pcen:
-        bands, names = (config.frontend.num_mels,), ("smoothing", "exponent", "root", "bias")
+        bands, names = (config.frontend.num_mels,), ("smoothing", "root", "bias")
         rows += [(f"pcen.{name}", f"params/pcen/{name}", bands) for name in names]
     rows += [
         ("conv.0.weight", "params/conv/kernel", (channels, 1, *config.kernel_size)),

@@ -16,8 +16,8 @@ class Pcen(nn.Module):
     """Per-channel energy normalization, one frame after the other, in float32 whatever its parameters are stored as.
 
     With mel power P: E_t = 1000 min(P_t, 10^9);  M_t = (1 - s) M_{t-1} + s E_t, M_0 = E_0;
-    F_t = 3 ((E_t / (10^-6 + M_t)^a + d)^r - d^r). Of each band s, a, r are sigmoids of `smoothing`, `exponent` and
-    `root`, and d is the exponential of `bias`.
+    F_t = 3 ((E_t / (10^-6 + M_t) + d)^r - d^r). Of each band s and r are sigmoids of `smoothing` and `root`, and d is
+    the exponential of `bias`.
 
     References:
         Wang, Getreuer, Hughes, Lyon, Saurous: Trainable Frontend For Robust and Far-Field Keyword Spotting, 2017.
@@ -25,9 +25,8 @@ class Pcen(nn.Module):
 
     def __init__(self, n_mels: int) -> None:
         super().__init__()
-        smoothing, exponent, root, bias = math.log(0.047 / 0.953), math.log(0.95 / 0.05), 0.0, math.log(2.0)
+        smoothing, root, bias = math.log(0.047 / 0.953), 0.0, math.log(2.0)
         self.smoothing = nn.Parameter(torch.full((n_mels,), smoothing))
-        self.exponent = nn.Parameter(torch.full((n_mels,), exponent))
         self.root = nn.Parameter(torch.full((n_mels,), root))
         self.bias = nn.Parameter(torch.full((n_mels,), bias))
 
@@ -40,14 +39,12 @@ class Pcen(nn.Module):
             power: Mel power.
             smoother: M before these frames; negative where there has been none.
         """
-        smoothing, exponent, root = (
-            parameter.float().sigmoid() for parameter in (self.smoothing, self.exponent, self.root)
-        )
+        smoothing, root = (parameter.float().sigmoid() for parameter in (self.smoothing, self.root))
         bias = self.bias.float().exp()
         at_silence, frames = bias**root, []
         for energy in (1000 * power.clamp(max=1e9)).unbind(2):
             smoother = torch.where(smoother < 0, energy, (1 - smoothing) * smoother + smoothing * energy)
-            frames.append(3 * ((energy / (1e-6 + smoother) ** exponent + bias) ** root - at_silence))
+            frames.append(3 * ((energy / (1e-6 + smoother) + bias) ** root - at_silence))
         return torch.stack(frames, dim=2), smoother
 
 
