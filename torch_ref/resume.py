@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 __all__ = ["Resume", "TrainingSaver"]
@@ -67,7 +67,7 @@ class TrainingSaver:
         try:
             with safetensors.safe_open(self.path, "pt") as file:
                 about = json.loads(file.metadata()["about"])
-            tensors = load_file(self.path)
+            tensors = load(self.path.read_bytes())  # not mapped: the next save replaces the file
         except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged ({error}): delete it, and the training starts anew") from error
         if about["identity"] != self.identity:

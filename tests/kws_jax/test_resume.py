@@ -91,8 +91,8 @@ def test_a_killed_training_ends_bit_for_bit_the_same(killed: tuple[str, Path], t
     )
     assert drawn[-2:] == [3, 4]
     assert len(drawn) == {"jax": 3, "torch": 2}[side], "JAX asks the first epoch for its length"
-    assert equal(undisturbed, resumed)
     assert losses(tmp_path / "log.jsonl") == losses(tmp_path / "whole.jsonl")
+    assert equal(undisturbed, resumed)
     drawn.clear()
     again = RUN[side](lambda epoch: drawn.append(epoch) or EPOCHS[side](epoch), tmp_path / "kept")
     assert equal(undisturbed, again)
