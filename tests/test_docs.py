@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT, NOTEBOOK = ROOT / "docs" / "stream.py", ROOT / "docs" / "stream.ipynb"
 
 
+@pytest.mark.slow
 def test_the_page_runs_and_hears_the_word_once(monkeypatch):
     pytest.importorskip("espeakng_loader", reason="needs espeakng-loader")
     monkeypatch.chdir(ROOT)

@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 from experiments.plots import COLOURS
 from experiments.report.comparison import Comparison, Entry
 from experiments.report.pages import DETECTORS, NAMED, Study
-from experiments.report.streams import StreamComparison, mean_rate
+from experiments.report.streams import StreamComparison, lowest, mean_rate
 from experiments.study.records import BASE_NAME, TUNED_NAME, read_log
 
 __all__ = ["draw", "is_same"]
@@ -185,7 +185,7 @@ def _stream_misses(comparison: StreamComparison) -> Figure:
     rates = np.array([fewest, *steps[(steps > fewest) & (steps < MOST_ALARMS)], MOST_ALARMS])
     for row, (_, runs, line) in enumerate(found):
         colour = LINES[row % len(LINES)]
-        misses = 100 * np.mean([_lowest(run.curve, rates) for run in runs], axis=0)
+        misses = 100 * np.mean([lowest(run.curve, rates) for run in runs], axis=0)
         left.plot(rates, misses, line, color=colour, drawstyle="steps-post")
         estimate, *ends = (100 * share for share in mean_rate(runs, "test_miss_rate_at_1"))
         right.plot(ends, [row, row], line, color=colour)
@@ -223,11 +223,3 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
     panels[0].set_ylabel("misses at 1 false alarm an hour (%), 95 % interval")
     figure.suptitle(f"Mean of {', '.join(c.heard.keyword for c in study.streams)}; full marks learnt from scenes")
     return figure
-
-
-def _lowest(curve: dict[str, list[float]], rates: np.ndarray) -> np.ndarray:
-    """Lowest miss rate at no more than each number of false alarms an hour; 1 where no threshold is good enough."""
-    alarms, misses = (np.array(curve[name]) for name in ("false_alarms_per_hour", "miss_rate"))
-    order = np.argsort(alarms, kind="stable")
-    best = np.concatenate([[1.0], np.minimum.accumulate(misses[order])])
-    return best[np.searchsorted(alarms[order], rates, side="right")]

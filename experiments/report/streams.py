@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from experiments.study import stream_records
 from experiments.study.stream_records import Heard, OperatingPoint, PeerRecord, StreamQuality, StreamRecord
 from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval
 
-__all__ = ["StreamComparison", "StreamEntry", "compare_streams", "mean_rate"]
+__all__ = ["StreamComparison", "StreamEntry", "compare_streams", "lowest", "mean_rate"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class StreamEntry:
     def floor(self, mode: str = "carried") -> float:
         """Misses at 60 false alarms an hour."""
         return fmean(one.miss_rate_at_60 for one in self.judged(mode))
+
+    def missed_at(self, alarm_rate: float) -> float:
+        """Misses at no more than so many false alarms an hour on test speakers' own curve."""
+        return fmean(float(lowest(one.curve, np.array([alarm_rate]))[0]) for one in self.judged())
 
     def at_snr(self, snr: str) -> float:
         """Misses at one false alarm an hour in streams of one signal-to-noise ratio; NaN where nothing is spoken."""
@@ -84,6 +90,14 @@ def mean_rate(qualities: Sequence[StreamQuality | OperatingPoint], name: str) ->
     """Mean of a rate, and the means of its interval's ends."""
     ends = "false_alarms_interval" if name == "false_alarms_per_hour" else f"{name}_interval"
     return Interval(*map(fmean, zip(*((getattr(one, name), *getattr(one, ends)) for one in qualities), strict=True)))
+
+
+def lowest(curve: dict[str, list[float]], rates: np.ndarray) -> np.ndarray:
+    """Lowest miss rate at no more than each number of false alarms an hour; 1 where no threshold is good enough."""
+    alarms, misses = (np.array(curve[name]) for name in ("false_alarms_per_hour", "miss_rate"))
+    order = np.argsort(alarms, kind="stable")
+    best = np.concatenate([[1.0], np.minimum.accumulate(misses[order])])
+    return best[np.searchsorted(alarms[order], rates, side="right")]
 
 
 def compare_streams(results: Path) -> list[StreamComparison]:

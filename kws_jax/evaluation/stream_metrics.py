@@ -1,8 +1,9 @@
 """How a detector is judged on continuous audio: misses against false alarms per hour.
 
-A keyword's interval runs from its start until `tolerance` seconds after its end, or until the next keyword starts. The
-first detection in it is the hit; every other detection is a false alarm, a second one of the same word too, since an
-application would act on it twice. Times are in seconds from the start of the stream.
+A keyword's interval runs from its start until `tolerance` seconds after its end. A detection is the hit of the first
+keyword that it may be of and that has none yet; every other detection is a false alarm, a second one of the same word
+too, since an application would act on it twice. (What is heard of one word while the next begins is of the first: as
+many keywords are hit as can be.) Times are in seconds from the start of the stream.
 
 References:
     Banbury et al.: MLPerf Tiny Benchmark, 2021; its streaming test counts hits up to 1 s after the word's end.
@@ -85,15 +86,17 @@ def match_detections(
     intervals = np.asarray(keyword_intervals, np.float64)
     if not ((np.diff(times) >= 0).all() and (np.diff(intervals.ravel()) >= 0).all()):
         raise ValueError("detections and keywords must be in order of time, and keywords must not overlap")
-    starts, ends = intervals[:, 0], intervals[:, 1]
-    owners = np.searchsorted(starts, times, side="right") - 1
-    inside = np.flatnonzero(owners >= 0)
-    inside = inside[times[inside] <= ends[owners[inside]] + tolerance]
-    detected, first = np.unique(owners[inside], return_index=True)
-    hitting = inside[first]
-    hits = np.zeros(len(intervals), bool)
-    hits[detected] = True
-    return Matches(hits, np.delete(times, hitting), times[hitting] - ends[detected])
+    hits, alarms, latencies, waiting = np.zeros(len(intervals), bool), [], [], 0
+    for time in times.tolist():
+        while waiting < len(intervals) and intervals[waiting, 1] + tolerance < time:
+            waiting += 1
+        if waiting < len(intervals) and intervals[waiting, 0] <= time:
+            hits[waiting] = True
+            latencies.append(time - intervals[waiting, 1])
+            waiting += 1
+        else:
+            alarms.append(time)
+    return Matches(hits, np.array(alarms, np.float64), np.array(latencies, np.float64))
 
 
 class Counts(NamedTuple):

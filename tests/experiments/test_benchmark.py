@@ -69,7 +69,7 @@ def test_seconds_are_per_second_of_audio(monkeypatch: pytest.MonkeyPatch):
 
 
 @each_config
-@pytest.mark.parametrize("source", ["mel power", "samples"])
+@pytest.mark.parametrize("source", ["mel power", pytest.param("samples", marks=pytest.mark.slow)])
 def test_training_steps_of_both_frameworks_learn_the_same(
     source: str, config: CrnnConfig, monkeypatch: pytest.MonkeyPatch
 ):

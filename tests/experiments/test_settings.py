@@ -69,6 +69,7 @@ def test_integers_are_trained_and_not_only_rounded(name: str, source: str, numbe
     assert trained_for_its_grid(out, f"{name}-up-official-0", f"{source}-up-official-0", number_format)
 
 
+@pytest.mark.slow
 def test_the_tiniest_integers_are_trained_and_not_only_rounded(swept: Path):
     names = ("student_314x_int5-up-official-0", "student_314x-up-official-0")
     assert trained_for_its_grid(swept, *names, "int5")

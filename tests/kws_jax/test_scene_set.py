@@ -113,7 +113,7 @@ def test_windows_without_a_keyword_have_a_gradient():
     assert (np.asarray(gradient) > 0).any()
 
 
-@pytest.mark.parametrize("compression", ["log", "pcen"])
+@pytest.mark.parametrize("compression", [pytest.param("log", marks=pytest.mark.slow), "pcen"])
 def test_scenes_are_learnt(compression: str):
     """After seconds of training, a step at a keyword's end is surer than all the quiet ones, on other scenes too."""
     frontend = replace(FRONTEND, compression=compression)
