@@ -425,7 +425,7 @@ SETTINGS: tuple[Setting, ...] = (
         question="And with 5 bits a weight, trained for them on scenes?",
         expectation="a detector in less than a kilobyte",
         recipe=on_grid(ON_SCENES, "int5", epochs=40),
-        weights_from="student_185x_stream",
+        weights_from="student_185x_stream_taught",
         number_format="int5",
         scene_hours=SCENE_HOURS,
         headline=True,
