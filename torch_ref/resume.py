@@ -67,7 +67,7 @@ class TrainingSaver:
         try:
             with safetensors.safe_open(self.path, "pt") as file:
                 about = json.loads(file.metadata()["about"])
-            tensors = load(self.path.read_bytes())  # not mapped: the next save replaces the file
+            tensors = load(self.path.read_bytes())  # not mapped into memory, since the next save replaces it
         except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self.path} is damaged ({error}): delete it, and the training starts anew") from error
         if about["identity"] != self.identity:

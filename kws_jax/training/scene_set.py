@@ -139,8 +139,8 @@ def scene_loss(
     """Max-pooling loss of keywords, and cross-entropy of the steps that must be quiet, with weight on the worst.
 
     mean over keywords of softplus(-max margin) + mean over quiet steps of softplus(margin) + mean over the worst quiet
-    step of the worst windows of the same. A false alarm an hour is one step in many thousands, so what counts is the
-    very worst: a quarter of the windows of a batch, and a single step of each.
+    step of each of the worst windows of the same: one window in WORST, and one at least. A false alarm an hour is one
+    step in many thousands, so the very worst counts.
 
     Args:
         logits: Of every step; a margin is that of the keyword minus that of the rest.

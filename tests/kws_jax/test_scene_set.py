@@ -85,6 +85,7 @@ def test_the_loss():
     word, is_quiet, *_ = frame_targets(FRONTEND, frames, WORDS)
     both = SceneTargets(jnp.stack([word, 0 * word] * (ROWS // 2)), jnp.stack([is_quiet, is_quiet | True] * (ROWS // 2)))
     margins = rng.normal(0, 3, (ROWS, config.num_steps(frames)))
+    margins[1, :2] = 12, 11  # two of one window, of which one step counts
     missed, alarms, worst = [], [], []
     for row, (numbers, quiet) in enumerate(zip(*map(np.asarray, both), strict=True)):
         by_word: dict[int, list[float]] = {}
@@ -101,14 +102,16 @@ def test_the_loss():
     assert len(missed) == ROWS // 2 * len(WORDS)
     logits = jnp.stack([jnp.zeros(margins.shape), jnp.asarray(margins, jnp.float32)], axis=2) + 0.3
     ours = float(scene_loss(logits, both, config))
-    worst = sorted(worst)[-ROWS // WORST :]
+    worst = sorted(worst)[-(ROWS // WORST) :]
     assert ours == pytest.approx(np.mean(missed) + np.mean(alarms) + np.mean(worst), abs=CROSS_FRAMEWORK)
 
 
 def test_windows_without_a_keyword_have_a_gradient():
     config = CrnnConfig(frontend=FRONTEND, kernel_size=(5, 4), stride=(2, 4))
     nothing = SceneTargets(jnp.zeros((2, 400), int), jnp.ones((2, 400), bool))
-    gradient = jax.grad(scene_loss)(jnp.zeros((2, config.num_steps(400), 2)), nothing, config)[..., 1]
+    loss, gradient = jax.value_and_grad(scene_loss)(jnp.zeros((2, config.num_steps(400), 2)), nothing, config)
+    assert float(loss) == pytest.approx(2 * np.log(2), abs=SAME_FRAMEWORK), "a window at least is the worst"
+    gradient = gradient[..., 1]
     assert np.isfinite(gradient).all()
     assert (np.asarray(gradient) > 0).any()
 
