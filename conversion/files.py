@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 from conversion.configs import infer_config, to_task_config
 from kws_jax import checkpoint
@@ -94,7 +94,7 @@ def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfi
     """Writes a float32 checkpoint: .safetensors as shipped files are, any other name in torch.save's format."""
     with written(path) as part:
         if path.suffix == checkpoint.SUFFIX:
-            save_file(state, part, checkpoint.header(config, about or About()))
+            part.write_bytes(to_bytes(state, checkpoint.header(config, about or About())))
         else:
             torch.save({key: torch.from_numpy(array) for key, array in state.items()}, part)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 from kws_jax.array_types import Params
 from kws_jax.config import CrnnConfig, config_from_json
@@ -167,7 +167,7 @@ def rewrite(source: Path, target: Path, about: About) -> None:
     with safe_open(source, "np") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     with written(target) as part:
-        save_file(tensors, part, header(config, about))
+        part.write_bytes(to_bytes(tensors, header(config, about)))  # save_file lets nobody else read it
 
 
 def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], about: About | None = None) -> None:

@@ -63,6 +63,8 @@ def test_a_file_is_written_again_with_other_words_and_the_same_tensors(tmp_path:
     assert checkpoint.describe(tmp_path / "b.safetensors") == (TOY, ABOUT)
     assert_holds(tmp_path / "b.safetensors", TOY, random_variables(TOY), ABOUT)
     assert load_file(tmp_path / "b.safetensors").keys() == state.keys()
+    (tmp_path / "any").touch()
+    assert (tmp_path / "b.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode, "others may read it too"
 
 
 def test_the_detector_is_what_is_known_and_else_the_default():
