@@ -11,12 +11,13 @@ import pytest
 from experiments.report import goals
 from experiments.report.comparison import Comparison, compare, verdict
 from experiments.report.pages import commands, read_study
-from experiments.report.streams import StreamEntry, compare_streams
+from experiments.report.streams import StreamEntry, compare_streams, lowest
 from experiments.study.records import BASE_NAME, RECORD, RUNS, SCORES, TUNED_NAME, Record, write_json
 from experiments.study.stream_records import write_stream
 from kws_jax.config import BASE
 from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval, PairedScores, speaker_bootstrap
+from kws_jax.evaluation.stream_metrics import StreamDet, miss_rate_at
 from tests.helpers import fake_records as fake
 from tests.helpers.fake_records import record, stream_record, true_error, write_results
 from tests.tolerances import CLOSED_FORM
@@ -231,3 +232,13 @@ def test_nothing_to_render_and_a_peer_alone_are_named(tmp_path):
     write_stream(tmp_path / "streams_peer" / "engine.json", fake.peer_record())
     with pytest.raises(UserError, match="engine heard other scenes"):
         compare_streams(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_recorded_curve_is_read_as_it_was_judged(seed: int):
+    rng = np.random.default_rng(seed)
+    alarms, misses = rng.integers(0, 6, 12) / 2, rng.integers(0, 10, 12) / 10
+    rates = np.arange(-1, 8) / 2
+    expected = [miss_rate_at(StreamDet(np.arange(12.0), misses, alarms), rate) for rate in rates]
+    curve = {"false_alarms_per_hour": alarms.tolist(), "miss_rate": misses.tolist()}
+    np.testing.assert_array_equal(lowest(curve, rates), expected)
