@@ -19,7 +19,7 @@ run: $(READY)
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
 
 demo: $(READY)
-	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_21x_stream_int8.safetensors --false-alarms-per-hour 2 --out $(OUT)/stream_demo.png
+	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_21x_stream_int8.safetensors --out $(OUT)/stream_demo.png
 
 test: $(READY)
 	$(PYTEST)

@@ -52,7 +52,7 @@ start, end = len(parts[0]), len(parts[0]) + len(parts[1])
 # They are centred, and the track is mirrored at both ends for the first and the last. The base hears their logarithm;
 # this model each band over its own running mean (PCEN), so that steady noise is gone, but for constants:
 #
-# $$M_t = (1 - s)\, M_{t-1} + s\, E_t, \qquad x_t = \Big(\frac{E_t}{M_t^{\,a}} + d\Big)^r - d^r$$
+# $$M_t = (1 - s)\, M_{t-1} + s\, E_t, \qquad x_t = \Big(\frac{E_t}{M_t} + d\Big)^r - d^r$$
 
 # %%
 heard = np.asarray(frames_of(variables, config, jnp.asarray(track)[None])[0])
@@ -180,11 +180,11 @@ close(probabilities, jax.nn.softmax(expected)[:, 1])
 # ## Listening
 #
 # A detector averages a few probabilities, triggers where their mean rises to the threshold, and rests for a second.
-# Both numbers come with the checkpoint, chosen on validation speakers, here for two false alarms an hour. The steps of
+# Both numbers come with the checkpoint, chosen on validation speakers, for half a false alarm an hour. The steps of
 # `flush` go to the detector like all others: a word may be the last thing that is heard.
 
 # %%
-detector = Detector(about.detector(config, false_alarms_per_hour=2.0))
+detector = Detector(about.detector(config))
 pieces = [stream.push(chunk) for chunk in np.array_split(track, len(track) // (SAMPLE_RATE // 10))]
 pieces.append(stream.flush())
 found = [detection for piece in pieces for detection in detector.push(*piece)]

@@ -14,18 +14,21 @@ from scipy.special import softmax
 from conversion.files import read_module, to_module
 from conversion.parity import compare
 from experiments.run import resolved
+from experiments.stream_demo import glue
 from experiments.study.judging import margins_of
 from experiments.study.provenance import is_current
 from experiments.study.records import read_record, read_records
 from experiments.study.settings import BY_NAME, SETTINGS, deployed_model
 from experiments.study.task import find_source, make_task
 from kws_jax import checkpoint, streaming
-from kws_jax.data.audio import to_float
+from kws_jax.data.audio import read_audio, to_float
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.sources import NO_SOURCES
 from kws_jax.data.splits import split_official
 from kws_jax.data.synthetic import generate_demo_tracks
+from kws_jax.detector import Detector
 from kws_jax.evaluation.metrics import auroc_error
+from kws_jax.evaluation.stream_metrics import HIT_TOLERANCE
 from kws_jax.model import Crnn, frames_of
 from kws_jax.state_dict import from_variables
 from tests.helpers.streams import heard, offline, offline_by_steps
@@ -103,6 +106,26 @@ def test_the_jax_stream_is_offline(setting: str, track: np.ndarray):
     every_step = jax.jit(partial(Crnn(config).apply, method="every_step"))
     logits = every_step(variables, frames_of(variables, config, jnp.asarray(track)[None]))
     np.testing.assert_allclose(streamed, softmax(logits[0], axis=1)[:, 1], rtol=0, atol=CROSS_FRAMEWORK)
+
+
+@pytest.mark.slow
+def test_no_demo_wakes_the_detector_but_by_its_word(tmp_path: Path):
+    """Synthetic voices, which it was not trained on: it hears the word from some of them, and nothing else."""
+    pytest.importorskip("espeakng_loader")
+    config, variables, about = checkpoint.load(shipped("student_21x_stream_int8"))
+    words = []
+    for seed in range(10):
+        folder = generate_demo_tracks(tmp_path / str(seed), "happy", seed)
+        glued = glue(*(read_audio(folder / f"{name}.wav") for name in ("before", "keyword", "after")))
+        stream = streaming.StreamingKws(variables["params"], config)
+        detector = Detector(about.detector(config))
+        found = [one for steps in (stream.push(to_float(glued.pcm)), stream.flush()) for one in detector.push(*steps)]
+        begin, end = glued.start / 16_000, glued.end / 16_000 + HIT_TOLERANCE
+        assert all(begin <= one.time <= end for one in found), seed
+        words.append(len(found))
+    assert max(words) == 1
+    assert words[3] == 1, "the demo's own"
+    assert sum(words) >= 3
 
 
 def test_records_are_of_the_settings_as_they_stand():

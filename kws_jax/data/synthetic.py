@@ -77,7 +77,7 @@ def generate_corpus(
     return _in_fresh_process("corpus", folder, options)
 
 
-def generate_demo_tracks(folder: Path, keyword: str = "sheila", seed: int = 1) -> Path:
+def generate_demo_tracks(folder: Path, keyword: str = "sheila", seed: int = 3) -> Path:
     """Makes before.wav and after.wav (10 to 20 s without the keyword) and keyword.wav (1 s), by testing voices.
 
     Args, return value and errors are those of `generate_corpus`.
