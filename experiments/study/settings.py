@@ -360,22 +360,6 @@ SETTINGS: tuple[Setting, ...] = (
         headline=True,
     ),
     Setting(
-        "pruned_10x_stream",
-        question="What does structured pruning leave of it, on scenes, while the unpruned one teaches every step?",
-        expectation="twice its misses: on clips pruning left three times the errors",
-        recipe=replace(
-            ON_SCENES,
-            epochs=40,
-            peak_learning_rate=1e-3,
-            teacher_weight=0.5,
-            temperature=1.0,
-            pruning=PruningPlan(conv_channels=3, gru_hidden=16, attention_width=8),
-        ),
-        weights_from="base_stream",
-        teacher="base_stream",
-        scene_hours=SCENE_HOURS,
-    ),
-    Setting(
         "student_21x_stream",
         question="And a model of a twentieth of its work?",
         expectation="nearly as good: it has a tenth of the weights, and as much to hear",
