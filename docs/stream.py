@@ -117,7 +117,7 @@ for samples in blocks:
     state, logits = step(state, samples)
     by_step.append(np.asarray(logits[0]))
 by_step, warmup = np.array(by_step), config.warmup_blocks
-close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-4)  # float32, added up in another order
+close = partial(np.testing.assert_allclose, rtol=0, atol=1e-4)  # logits in float32, added up in another order
 assert np.isnan(by_step[:warmup]).all()
 close(by_step[warmup:], expected[: num_blocks - warmup])
 assert jax.tree.map(jnp.shape, state) == shapes

@@ -117,9 +117,8 @@ def test_no_demo_wakes_the_detector_but_by_its_word(tmp_path: Path):
     for seed in range(10):
         folder = generate_demo_tracks(tmp_path / str(seed), "happy", seed)
         glued = glue(*(read_audio(folder / f"{name}.wav") for name in ("before", "keyword", "after")))
-        stream = streaming.StreamingKws(variables["params"], config)
-        detector = Detector(about.detector(config))
-        found = [one for steps in (stream.push(to_float(glued.pcm)), stream.flush()) for one in detector.push(*steps)]
+        steps = heard(streaming.StreamingKws(variables["params"], config), [to_float(glued.pcm)])
+        found = list(Detector(about.detector(config)).push(*steps))
         begin, end = glued.start / 16_000, glued.end / 16_000 + HIT_TOLERANCE
         assert all(begin <= one.time <= end for one in found), seed
         words.append(len(found))

@@ -393,7 +393,6 @@ SETTINGS: tuple[Setting, ...] = (
         model=STUDENT_185X_STREAM,
         recipe=replace(ON_SCENES, peak_learning_rate=1e-2),
         scene_hours=SCENE_HOURS,
-        headline=True,
     ),
     Setting(
         "student_185x_stream_taught",
@@ -403,6 +402,7 @@ SETTINGS: tuple[Setting, ...] = (
         recipe=replace(ON_SCENES, peak_learning_rate=1e-2, teacher_weight=0.5, temperature=1.0),
         teacher="student_21x_stream",
         scene_hours=SCENE_HOURS,
+        headline=True,
     ),
     Setting(
         "student_185x_stream_int5",

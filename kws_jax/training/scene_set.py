@@ -16,10 +16,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from kws_jax.array_types import Key, MelPower
 from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
+from kws_jax.evaluation.stream_metrics import HIT_TOLERANCE
 from kws_jax.training.augment import Augmentation, add_noise, gain
 
 BEFORE_END, AFTER_END = 0.08, 0.6  # s about a word's end, in which a step must be sure of it
-FREE_AFTER_END = 1.0  # s after a word's end until which a detection is a hit, and so no step must be quiet
 WORST = 4  # one window in so many counts once more, with the surest of the steps that must be quiet
 
 
@@ -71,7 +71,7 @@ def frame_targets(
     starts, ends = intervals[:, 0], intervals[:, 1]
     word, is_quiet = np.zeros(num_frames, np.int32), np.ones(num_frames, bool)
     first, opens, closes, rests = (
-        np.searchsorted(time, at) for at in (starts, ends - BEFORE_END, ends + AFTER_END, ends + FREE_AFTER_END)
+        np.searchsorted(time, at) for at in (starts, ends - BEFORE_END, ends + AFTER_END, ends + HIT_TOLERANCE)
     )
     for number, (begin, open_, close, rest) in enumerate(zip(first, opens, closes, rests, strict=True), start=1):
         is_quiet[begin:rest] = False

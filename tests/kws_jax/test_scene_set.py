@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
+from kws_jax.evaluation.stream_metrics import HIT_TOLERANCE
 from kws_jax.model import Crnn, init_variables
 from kws_jax.training.losses import Batch, Teacher, loss_function
 from kws_jax.training.scene_set import (
     AFTER_END,
     BEFORE_END,
-    FREE_AFTER_END,
     WORST,
     SceneSet,
     SceneTargets,
@@ -37,7 +37,7 @@ def test_what_is_asked_of_each_frame():
         time = (frame * FRONTEND.hop_length + FRONTEND.padding) / SAMPLE_RATE
         asking = [n for n, (_, end) in enumerate(WORDS, 1) if end - BEFORE_END <= time < end + AFTER_END]
         assert word[frame] == (asking or [0])[-1]
-        assert is_quiet[frame] == all(not start <= time < end + FREE_AFTER_END for start, end in WORDS)
+        assert is_quiet[frame] == all(not start <= time < end + HIT_TOLERANCE for start, end in WORDS)
     for number in range(1, 4):
         assert first[number - 1] < np.flatnonzero(word == number)[0]
     assert last[2] == np.flatnonzero(word)[-1]
