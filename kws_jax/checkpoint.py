@@ -20,10 +20,10 @@ from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.detector import DetectorConfig
 from kws_jax.errors import UserError
 from kws_jax.files import written
-from kws_jax.number_formats import dequantized
+from kws_jax.number_formats import MATRIX_BITS, dequantized
 from kws_jax.state_dict import to_variables
 
-__all__ = ["About", "Checkpoint", "describe", "header", "load", "restore", "rewrite", "save"]
+__all__ = ["About", "Checkpoint", "describe", "header", "load", "packed_bytes", "restore", "rewrite", "save"]
 
 HEADER_KEY = "kws"  # a single one, since safetensors draws the order of several
 SUFFIX = ".safetensors"
@@ -129,6 +129,15 @@ def restore(path: Path | str) -> tuple[CrnnConfig, dict[str, Params]]:
     """Reads a model without what is known of it; see `load`."""
     config, variables, _ = load(path)
     return config, variables
+
+
+def packed_bytes(path: Path) -> bytes | None:
+    """The packed integers of a shipped file; None where its weights are stored otherwise."""
+    if path.is_dir() or describe(path)[1].number_format not in MATRIX_BITS:
+        return None
+    with safe_open(path, "np") as file:
+        stored: np.ndarray = file.get_tensor(describe(path)[1].number_format)
+    return stored.tobytes()
 
 
 def describe(path: Path | str) -> tuple[CrnnConfig, About]:

@@ -15,6 +15,13 @@ from kws_jax.array_types import LogMel, MelPower, Waveform
 from kws_jax.config import POWER_RANGE, SAMPLE_RATE, FrontendConfig
 
 
+def mel_corners(config: FrontendConfig) -> np.ndarray:
+    """Frequencies in Hz at which the triangles of `mel_filterbank` begin, peak and end: (mels + 2), ascending."""
+    bottom, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (config.f_min, config.top_frequency))
+    corners: np.ndarray = 700.0 * (10.0 ** (np.linspace(bottom, top, config.num_mels + 2) / 2595.0) - 1.0)
+    return corners
+
+
 @lru_cache
 def mel_filterbank(config: FrontendConfig) -> np.ndarray:
     """Triangular filters on the HTK mel scale, not normalised: (bins, mels), float32.
@@ -24,8 +31,7 @@ def mel_filterbank(config: FrontendConfig) -> np.ndarray:
     References:
         Young et al.: The HTK Book, 2006, section 5.4.
     """
-    bottom, top = (2595.0 * np.log10(1.0 + f / 700.0) for f in (config.f_min, config.top_frequency))
-    corners = 700.0 * (10.0 ** (np.linspace(bottom, top, config.num_mels + 2) / 2595.0) - 1.0)
+    corners = mel_corners(config)
     bins = np.linspace(0.0, SAMPLE_RATE / 2, config.num_bins)[:, None]
     rising = (bins - corners[:-2]) / np.diff(corners)[:-1]
     falling = (corners[2:] - bins) / np.diff(corners)[1:]

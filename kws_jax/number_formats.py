@@ -15,15 +15,16 @@ Of qint8, PyTorch also quantizes the activations as they come; here they stay fl
 
 from collections.abc import Mapping
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from kws_jax.config import CrnnConfig
 from kws_jax.errors import MisshapenTensor, MissingTensor, WeightsError
-from kws_jax.state_dict import Entry, mapping
+from kws_jax.state_dict import mapping
 
-__all__ = ["GATES", "MATRIX_BITS", "SMALLEST_SCALE", "VECTOR_BITS", "dequantized", "groups_of"]
+__all__ = ["GATES", "MATRIX_BITS", "SMALLEST_SCALE", "VECTOR_BITS", "Place", "dequantized", "groups_of", "places"]
 
 MATRIX_BITS = {"int8": 8, "int5": 5, "int4": 4}  # the convolution's kernel counts as a matrix
 VECTOR_BITS = {"int8": 8, "int5": 6, "int4": 8}
@@ -47,7 +48,7 @@ def dequantized(tensors: Mapping[str, np.ndarray], config: CrnnConfig | None = N
         return {key: _of_qint8(tensors, key) for key in tensors if not key.endswith((SCALE, ZERO_POINT))}
     if len(tensors) > 1 or config is None:
         raise WeightsError(f"packed weights are one tensor, {packed[0]!r}, beside the model's configuration")
-    return _unpacked(tensors[packed[0]], mapping(config), packed[0])
+    return _unpacked(tensors[packed[0]], config, packed[0])
 
 
 def _of_qint8(tensors: Mapping[str, np.ndarray], key: str) -> np.ndarray:
@@ -67,38 +68,66 @@ def groups_of(key: str, shape: tuple[int, ...]) -> int:
     return shape[0] if key.startswith("conv.") else GATES if key.startswith("gru.") else 1
 
 
-def _unpacked(packed: np.ndarray, entries: list[Entry], name: str) -> dict[str, np.ndarray]:
-    bits = {entry.key: (VECTOR_BITS if len(entry.shape) == 1 else MATRIX_BITS)[name] for entry in entries}
-    groups = {entry.key: groups_of(entry.key, entry.shape) for entry in entries}
-    kinds = {
-        width: [entry for entry in entries if bits[entry.key] == width]
-        for width in sorted(set(bits.values()), reverse=True)
-    }
-    counts = {width: sum(prod(entry.shape) for entry in those) for width, those in kinds.items()}
-    sizes = [2 * sum(groups.values()), *(-(-width * count // 8) for width, count in counts.items())]
-    if packed.dtype != np.uint8 or packed.shape != (sum(sizes),):
-        raise MisshapenTensor(
-            f"{name} is {packed.dtype} of shape {packed.shape}, but the model's is {sum(sizes)} bytes"
-        )
-    stored, *streams = np.split(packed, np.cumsum(sizes)[:-1])
-    scales = np.frombuffer(stored.tobytes(), "<f2").astype(np.float32)
+class Place(NamedTuple):
+    """Where a tensor lies in packed bytes.
+
+    Attributes:
+        bit: Of its first integer, from the first byte's lowest bit on.
+        width: Bits of an integer.
+        scale: Number of its first scale.
+        groups: How many scales it has, for equal blocks of its first axis.
+        shape: Of the tensor.
+    """
+
+    bit: int
+    width: int
+    scale: int
+    groups: int
+    shape: tuple[int, ...]
+
+    @property
+    def bits(self) -> slice:
+        """Of all its integers."""
+        return slice(self.bit, self.bit + self.width * prod(self.shape))
+
+
+def places(config: CrnnConfig, name: str) -> tuple[dict[str, Place], int]:
+    """Where the tensors of a model lie in the packed bytes of a format, by their keys, and how many bytes there are."""
+    entries = mapping(config)
+    groups = [groups_of(entry.key, entry.shape) for entry in entries]
+    widths = [(VECTOR_BITS if len(entry.shape) == 1 else MATRIX_BITS)[name] for entry in entries]
+    found: dict[str, Place] = {}
+    end = 16 * sum(groups)
+    for kind in sorted(set(widths), reverse=True):
+        for number, entry in enumerate(entries):
+            if widths[number] == kind:
+                found[entry.key] = Place(end, kind, sum(groups[:number]), groups[number], entry.shape)
+                end = found[entry.key].bits.stop
+        end = -(-end // 8) * 8
+    return found, end // 8
+
+
+def _unpacked(packed: np.ndarray, config: CrnnConfig, name: str) -> dict[str, np.ndarray]:
+    where, size = places(config, name)
+    if packed.dtype != np.uint8 or packed.shape != (size,):
+        raise MisshapenTensor(f"{name} is {packed.dtype} of shape {packed.shape}, but the model's is {size} bytes")
+    num_scales = sum(place.groups for place in where.values())
+    scales = packed[: 2 * num_scales].view("<f2").astype(np.float32)
     if not (np.isfinite(scales) & (scales >= SMALLEST_SCALE)).all():
         raise WeightsError(f"{name} is damaged: a scale is no positive normal number")
-    scale_of = dict(zip(groups, np.split(scales, np.cumsum(list(groups.values()))[:-1]), strict=True))
+    bits = np.unpackbits(packed, bitorder="little")
     state: dict[str, np.ndarray] = {}
-    for (width, those), stream in zip(kinds.items(), streams, strict=True):
-        integers = np.split(_integers(stream, width, counts[width]), np.cumsum([prod(e.shape) for e in those])[:-1])
-        for entry, numbers in zip(those, integers, strict=True):
-            blocks = numbers.reshape(groups[entry.key], -1) * scale_of[entry.key][:, None]
-            state[entry.key] = blocks.reshape(entry.shape)
+    for key, place in where.items():
+        blocks = _integers(bits[place.bits], place.width).reshape(place.groups, -1)
+        state[key] = (blocks * scales[place.scale :][: place.groups, None]).reshape(place.shape)
+        bits[place.bits] = 0
+    if bits[16 * num_scales :].any():
+        raise WeightsError("packed weights are damaged: the padding is not zero")
     return state
 
 
-def _integers(stream: UInt8[np.ndarray, " bytes"], width: int, count: int) -> Float32[np.ndarray, " integers"]:
+def _integers(bits: UInt8[np.ndarray, " bits"], width: int) -> Float32[np.ndarray, " integers"]:
     """Two's complement integers of `width` bits each, as float32."""
-    places: Int[np.ndarray, " bits"] = np.unpackbits(stream, bitorder="little")
-    if places[width * count :].any():
-        raise WeightsError("packed weights are damaged: the padding is not zero")
-    values = np.left_shift(1, np.arange(width))
+    values: Int[np.ndarray, " width"] = np.left_shift(1, np.arange(width))
     values[-1] *= -1  # the highest bit is the sign
-    return (places[: width * count].reshape(count, width) @ values).astype(np.float32)
+    return (bits.reshape(-1, width) @ values).astype(np.float32)

@@ -10,6 +10,8 @@ from scipy.special import softmax
 
 from conversion.files import to_module
 from kws_jax import streaming
+from kws_jax.compiled import stream as compiled
+from kws_jax.config import CrnnConfig
 from tests.helpers.models import CONFIGS, random_variables
 from tests.helpers.odd_configs import ODD_CONFIGS
 from torch_ref.config import TaskConfig
@@ -19,8 +21,9 @@ from torch_ref.streaming import StreamingKws
 from torch_ref.threads import single_thread
 
 EVERY_CONFIG = CONFIGS | ODD_CONFIGS
-SIDES = ("jax", "torch")
-Stream = streaming.StreamingKws | StreamingKws
+FRAMEWORKS = ("jax", "torch")
+SIDES = (*FRAMEWORKS, "c")  # c: compiled on this machine
+Stream = streaming.StreamingKws | StreamingKws | compiled.StreamingKws
 
 
 @lru_cache
@@ -31,8 +34,13 @@ def both_sides(name: str) -> tuple[dict[str, Any], CRNN]:
 
 
 def stream_of(side: str, name: str) -> Stream:
-    variables, model = both_sides(name)
-    return StreamingKws(model) if side == "torch" else streaming.StreamingKws(variables["params"], EVERY_CONFIG[name])
+    return make_stream(side, EVERY_CONFIG[name], both_sides(name)[0])
+
+
+def make_stream(side: str, config: CrnnConfig, variables: dict[str, Any]) -> Stream:
+    if side == "torch":
+        return StreamingKws(to_module(config, variables))
+    return (compiled if side == "c" else streaming).StreamingKws(variables["params"], config)
 
 
 def heard(stream: Stream, chunks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

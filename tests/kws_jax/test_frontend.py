@@ -15,7 +15,7 @@ from kws_jax import frontend
 from kws_jax.config import FrontendConfig
 from kws_jax.layers import Pcen
 from tests.helpers.models import LIGHT, PCEN, noise, random_variables
-from tests.helpers.streams import SIDES
+from tests.helpers.streams import FRAMEWORKS
 from tests.tolerances import LOG_MEL_NOISE, PCEN_DEFINITION
 from torch_ref import model
 from torch_ref.config import TaskConfig
@@ -58,7 +58,7 @@ def pcen(side: str, parameters: dict[str, np.ndarray], power: np.ndarray) -> np.
     return module.compress(torch.from_numpy(power).transpose(1, 2)).transpose(1, 2).detach().numpy()
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", FRAMEWORKS)
 def test_pcen_is_the_definition(side: str):
     """In float64, from silence to beyond the clamp."""
     power = 10 ** np.random.default_rng(3).uniform(-13, 11, (3, 50, 12)) * (np.arange(3) > 0)[:, None, None]
@@ -72,7 +72,7 @@ def test_pcen_is_the_definition(side: str):
     np.testing.assert_allclose(frames, np.stack(expected, axis=1), rtol=PCEN_DEFINITION, atol=PCEN_DEFINITION)
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", FRAMEWORKS)
 @settings(max_examples=30, deadline=None)
 @given(level=st.floats(-4, 4))
 def test_pcen_does_not_hear_the_gain(side: str, level: float):

@@ -1,15 +1,12 @@
-"""Bad and borderline samples: the same in both classes, and the stream goes on as if nothing had been pushed."""
+"""Bad and borderline samples: the same in all classes, and the stream goes on as if nothing had been pushed."""
 
 import numpy as np
 import pytest
 
-from conversion.files import to_module
-from kws_jax import streaming
 from kws_jax.data.audio import LOUDEST
 from tests.helpers.models import TOY, noise, random_variables
-from tests.helpers.streams import SIDES, Stream, heard, stream_of
+from tests.helpers.streams import FRAMEWORKS, SIDES, Stream, heard, make_stream, stream_of
 from tests.tolerances import CROSS_FRAMEWORK, EXACT
-from torch_ref.streaming import StreamingKws
 
 GOOD = noise(0, 1, 12 * TOY.block_size + 50)[0]
 SPOILT = np.stack([GOOD, GOOD, GOOD])
@@ -97,12 +94,10 @@ def test_a_push_does_not_hold_on_to_the_callers_array(stream: Stream):
 
 
 @pytest.mark.parametrize(("bias", "probability"), [((-1e30, 1e30), 1.0), ((np.nan, 0.0), np.nan)])
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("side", FRAMEWORKS)
 def test_probabilities_do_not_overflow_and_weights_that_are_not_finite_show(side: str, bias: tuple, probability: float):
     variables = random_variables(TOY)
     variables["params"]["classifier"]["bias"] = np.array(bias, np.float32)
-    in_torch = side == "torch"
-    stream = StreamingKws(to_module(TOY, variables)) if in_torch else streaming.StreamingKws(variables["params"], TOY)
-    times, probabilities = heard(stream, [GOOD])
+    times, probabilities = heard(make_stream(side, TOY, variables), [GOOD])
     assert len(times), "warm-up is NaN too, but it is told by counting"
     np.testing.assert_allclose(probabilities, np.full(len(times), probability), atol=CROSS_FRAMEWORK)
