@@ -1,8 +1,9 @@
-"""Converts checkpoints between PyTorch and Flax, and checks that both sides compute the same.
+"""Converts checkpoints between PyTorch and Flax, checks that both sides compute the same, and writes them as C.
 
 A PyTorch file is .safetensors, or a .pt or .pth of plain tensors; a Flax checkpoint is a folder, or a shipped file.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from tyro.conf import Positional
 from conversion.files import has_header, load, to_module, write_state_dict
 from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare
 from kws_jax import checkpoint
+from kws_jax.compiled.source import write_c
 from kws_jax.config import BASE, SAMPLE_RATE
 from kws_jax.data.audio import read_audio
 from kws_jax.errors import UserError, one_line_errors
@@ -60,6 +62,21 @@ def flax_to_torch(source: Positional[Path], target: Positional[Path]) -> None:
     config, variables, about = checkpoint.load(source)
     write_state_dict(target, from_variables(variables, config), config, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
+
+
+@app.command
+def to_c(source: Positional[Path], target: Positional[Path], as_stored: bool = False) -> None:
+    """Writes a checkpoint's stream and detector as C99, which needs no library, with a program that listens.
+
+    Args:
+        source: A shipped file, or a folder of the Flax checkpoint.
+        target: Folder to write.
+        as_stored: Read packed integers (int8, int5, int4) in place, for a microcontroller; float32 weights are faster
+            elsewhere.
+    """
+    command = shlex.join(["python", "-m", "conversion", "to-c", source.name, target.name])
+    write_c(source, target, command + " --as-stored" * as_stored, as_stored)
+    print(f"wrote {target}: cd {target} && make && ./listen < audio.raw")
 
 
 @app.command

@@ -17,14 +17,18 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
+from kws_jax.array_types import Params
 from kws_jax.checkpoint import load
+from kws_jax.compiled import stream as compiled
+from kws_jax.config import CrnnConfig
 from kws_jax.data.audio import open_source
 from kws_jax.detector import Detection, Detector, DetectorConfig
-from kws_jax.errors import one_line_errors
+from kws_jax.errors import UserError, one_line_errors
 from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
 
 INTERRUPTED = 130  # 128 + SIGINT
+Stream = compiled.StreamingKws | StreamingKws
 
 
 def listen(
@@ -53,7 +57,7 @@ def listen(
     config, variables = fold_batch_norm(config, variables)
     settings = about.detector(config, threshold, smoothing, false_alarms_per_hour)
     detector = Detector(replace(settings, refractory=refractory))
-    stream = StreamingKws(variables["params"], config)
+    stream = open_stream(variables["params"], config)
     compile_steps(stream, detector)
     if threshold is None and about.threshold is None and false_alarms_per_hour is None:
         print(f"the checkpoint has no threshold, and {settings.threshold:g} is a guess: give one", file=sys.stderr)
@@ -71,7 +75,16 @@ def _meaning(rate: float, hours: float | None) -> str:
     return f", about {rate:g} false {alarms} an hour on {heard} of validation speakers' words, speech and noise"
 
 
-def compile_steps(stream: StreamingKws, detector: Detector) -> None:
+def open_stream(params: Params, config: CrnnConfig) -> Stream:
+    """The stream in C where this machine can compile it, else in JAX, which is said."""
+    try:
+        return compiled.StreamingKws(params, config)
+    except UserError as error:
+        print(f"in JAX, since C is not to be had: {error}", file=sys.stderr)
+        return StreamingKws(params, config)
+
+
+def compile_steps(stream: Stream, detector: Detector) -> None:
     """Runs once what each step runs: compiling takes a second, in which a microphone would lose audio."""
     stream.push(np.zeros(stream.config.block_size, np.float32))
     detector.push(np.zeros(1), np.zeros(1, np.float32))
@@ -79,7 +92,7 @@ def compile_steps(stream: StreamingKws, detector: Detector) -> None:
     detector.reset()
 
 
-def detect(chunks: Iterator[np.ndarray], stream: StreamingKws, detector: Detector) -> Iterator[Detection]:
+def detect(chunks: Iterator[np.ndarray], stream: Stream, detector: Detector) -> Iterator[Detection]:
     """Detections in audio that comes in chunks, each as soon as its chunk is there; the stream's end is flushed."""
     for chunk in chunks:
         yield from detector.push(*stream.push(chunk))

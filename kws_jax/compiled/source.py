@@ -44,7 +44,9 @@ def write_c(checkpoint: Path, folder: Path, command: str, as_stored: bool = Fals
     packed = packed_bytes(checkpoint) if as_stored else None
     if as_stored and packed is None:
         formats = "int8, int5 or int4"
-        raise UserError(f"{checkpoint} stores its weights as {about.number_format}: only {formats} can be read in place")
+        raise UserError(
+            f"{checkpoint} stores its weights as {about.number_format}: only {formats} can be read in place"
+        )
     digest = f"sha256 {hashlib.sha256(checkpoint.read_bytes()).hexdigest()}" if checkpoint.is_file() else "a folder"
     origin = f"Written by `{command}`\n   from {checkpoint.name} ({digest})"
     files = c_source(config, from_variables(variables, config), about, origin, packed)
@@ -73,10 +75,11 @@ def c_source(
     """
     _check(config, state)
     origin = origin.replace("*/", "* /")
-    notice = f"/* {origin}.\n\n   MIT License, Copyright (c) 2026 The kws-jax authors; kws_jax/compiled there. */\n"
+    notice = f"/* {origin}.\n\n   SPDX-License-Identifier: MIT; Copyright (c) 2026 The kws-jax authors. */\n\n"
     sizes = {"KWS_" + name: value for name, value in _sizes(config, about, packed is not None).items()}
     defines = "\n".join(f"#define {name} {value}" for name, value in sizes.items())
-    weights = "\n".join([*_tables(config, state), *(_floats(config, state) if packed is None else _packed(config, about.number_format, packed))])
+    stored = _floats(config, state) if packed is None else _packed(config, about.number_format, packed)
+    weights = "\n".join([*_tables(config, state), *stored])
     header, body = ((BODIES / name).read_text() for name in ("kws.h", "kws.c"))
     return {"kws.h": notice + header.replace("@SIZES@", defines), "kws.c": notice + body.replace("@WEIGHTS@", weights)}
 
@@ -226,7 +229,8 @@ def _lines(kind: str, name: str, texts: Iterable[str], count: int) -> str:
 
 def _text(text: str) -> str:
     """A string of C, in UTF-8, whatever the text holds."""
-    return '"' + "".join(chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()) + '"'
+    plain = set(map(chr, range(32, 127))) - set('"\\?')
+    return '"' + "".join(chr(byte) if chr(byte) in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
 
 
 def _float(value: float | np.floating) -> str:

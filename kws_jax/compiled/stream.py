@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +19,10 @@ from kws_jax.data.audio import checked_samples
 from kws_jax.errors import UserError
 from kws_jax.state_dict import from_variables
 
-__all__ = ["StreamingKws", "compiler"]
+__all__ = ["StreamingKws", "compiled", "compiler"]
 
-FLAGS = ("-std=c99", "-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
+SHARED = ("-std=c99", "-fPIC", "-shared")
 STEP = np.dtype([("end", "u8"), ("probability", "f4"), ("score", "f4"), ("is_detection", "i4")], align=True)
 # Exported by a line of its own, since a model's sizes are constants of its header.
 SIZES = """
@@ -34,13 +34,16 @@ size_t kws_flush_steps(void) { return KWS_FLUSH_STEPS; }
 def compiler() -> list[str] | None:
     """The C compiler's command: $CC, or one on the path; None where there is none."""
     named = shlex.split(os.environ.get("CC", ""))
-    found = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]
-    return named or found[:1] or None
+    return named or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1] or None
 
 
 @lru_cache
-def _library(header: str, source: str) -> ctypes.CDLL:
-    """Compiles once a model; the file may go once it is loaded."""
+def compiled(header: str, source: str, flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
+    """The library of a model's kws.h and kws.c, compiled once; its file may go once it is loaded.
+
+    Raises:
+        UserError: If there is no C compiler, or it refuses.
+    """
     command = compiler()
     if command is None:
         raise UserError("no C compiler: install gcc or clang, or name one in CC")
@@ -49,7 +52,9 @@ def _library(header: str, source: str) -> ctypes.CDLL:
         Path(folder, "kws.h").write_text(header)
         code.write_text(source + SIZES)
         try:
-            subprocess.run([*command, *FLAGS, str(code), "-o", str(library)], check=True, capture_output=True, text=True)
+            subprocess.run(
+                [*command, *flags, *SHARED, str(code), "-o", str(library)], check=True, capture_output=True, text=True
+            )
             loaded = ctypes.CDLL(str(library))
         except (OSError, subprocess.CalledProcessError) as error:
             reason = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
@@ -67,17 +72,20 @@ class StreamingKws:
     Args:
         params: Parameters of a model without batch normalisation.
         config: The model.
+        library: Of the model, where it is compiled already.
 
     Raises:
         UserError: If there is no C compiler, or no C for such a model.
     """
 
-    def __init__(self, params: Params, config: CrnnConfig) -> None:
+    def __init__(self, params: Params, config: CrnnConfig, library: ctypes.CDLL | None = None) -> None:
         self.config = config
-        state: dict[str, Any] = from_variables({"params": params}, config)
-        text = c_source(config, state, About(), "Written to be compiled at once")
-        self._library = _library(text["kws.h"], text["kws.c"])
-        self._push, self._block_size = self._library.kws_push, config.block_size
+        if library is None:
+            text = c_source(
+                config, from_variables({"params": params}, config), About(), "Written to be compiled at once"
+            )
+            library = compiled(text["kws.h"], text["kws.c"])
+        self._library, self._push, self._block_size = library, library.kws_push, config.block_size
         self._state = np.zeros(self._library.kws_state_size(), np.uint8)
         self._address = self._state.ctypes.data
         self._make_room(self._library.kws_flush_steps())

@@ -237,7 +237,7 @@ static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LAN
 /* ---- frames: PCEN or the logarithm, then pooling ---- */
 
 /* Per-channel energy normalization (Wang et al., 2017), or the natural logarithm, of one frame. */
-static void compress(kws_state *state, const float power[KWS_MELS][KWS_LANES], int lane, float *restrict frame) {
+static void compress(kws_state *state, float power[KWS_MELS][KWS_LANES], int lane, float *restrict frame) {
     for (int mel = 0; mel < KWS_MELS; mel++) {
         float energy = power[mel][lane];
         frame[mel] = energy < KWS_MOST_POWER ? energy : KWS_MOST_POWER;
