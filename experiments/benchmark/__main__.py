@@ -8,10 +8,15 @@ configurations of its `models`, rows:
                the base in this runtime), parameters, macs_per_second, frontend_macs_per_second, step_milliseconds
     training:  model, framework, what, batch_size, clips_per_second, ratio_to_torch (times faster than PyTorch doing the
                same; null where PyTorch has no such thing)
+    peers:     engine, package, microseconds_per_second, times_cheaper (that each model in C is than it); none where the
+               extra "benchmark" is not installed
+    microcontroller: model, number_format, flash_bytes, memory_bytes (state and deepest stack), of_it_samples (those
+               that wait to be heard), instructions_per_second; by an emulated Cortex-M4F, where QEMU is installed
 
-Runtimes: "JAX stream" and "PyTorch stream" take a block a call, as from a microphone, through the streaming classes;
-"JAX scan" takes all blocks in one call; "JAX clip" and "PyTorch clip" take one second in one call; all from raw samples
-to probability. "JAX model" and "PyTorch model" are a clip's frames to logits, which leaves the front end out.
+Runtimes: "C stream", "JAX stream" and "PyTorch stream" take a block a call, as from a microphone, through the streaming
+classes; "C scan" and "JAX scan" take all blocks in one call; "JAX clip" and "PyTorch clip" take one second in one call;
+all from raw samples to probability. "JAX model" and "PyTorch model" are a clip's frames to logits, which leaves the
+front end out.
 """
 
 from dataclasses import replace
@@ -21,11 +26,12 @@ import tyro
 
 from experiments.benchmark.measuring import Plan, measure
 from experiments.study.json_files import write_json
-from experiments.study.settings import BY_NAME, SETTINGS, deployed_model
+from experiments.study.settings import BY_NAME, deployed_model
 from experiments.study.workers import run_jobs
 from kws_jax import checkpoint
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError, one_line_errors
+from kws_jax.number_formats import MATRIX_BITS
 
 
 def main(
@@ -40,9 +46,10 @@ def main(
         out: File to write.
         quick: A few repeats on little audio, to see that everything works; the numbers mean little.
     """
-    plan = Plan((("base", BASE), *chosen_models(models)))
+    plan = Plan((("base", BASE), *chosen_models(models)), packed_models(models))
     if quick:
-        plan = Plan(plan.models, plan.trained[1:], seconds=1.0, batch_size=8, repeats=3, training_repeats=2)
+        plan = replace(plan, packed=plan.packed[-1:], trained=plan.trained[1:], training_repeats=2)
+        plan = replace(plan, seconds=1.0, batch_size=8, repeats=3)
     # A process of its own, which is told to use one thread before it imports anything.
     (outcome,) = run_jobs(measure, {plan: ()}, num_workers=1)
     if outcome.result is None:
@@ -60,15 +67,31 @@ def chosen_models(names: tuple[str, ...]) -> list[tuple[str, CrnnConfig]]:
         UserError: If a name is neither a setting nor a checkpoint.
     """
     found: dict[CrnnConfig, str] = {BASE: "base"}
-    for name in names or tuple(setting.name for setting in SETTINGS):
-        if name in BY_NAME:
-            config, label = deployed_model(BY_NAME[name]), name
-        elif Path(name).exists():
-            config, label = replace(checkpoint.describe(name)[0], batch_norm=False), Path(name).stem
-        else:
-            raise UserError(f"{name!r} is neither a setting nor a checkpoint: choose from {', '.join(BY_NAME)}")
+    for label, config, _ in map(_model, names or BY_NAME):
         found.setdefault(config, label)
     return [(label, config) for config, label in found.items() if config != BASE]
+
+
+def packed_models(names: tuple[str, ...]) -> tuple[tuple[str, CrnnConfig, str], ...]:
+    """Those with packed integers for weights, one an architecture and number format.
+
+    Raises:
+        UserError: If a name is neither a setting nor a checkpoint.
+    """
+    found: dict[tuple[CrnnConfig, str], str] = {}
+    for label, config, number_format in map(_model, names or BY_NAME):
+        if number_format in MATRIX_BITS:
+            found.setdefault((config, number_format), label)
+    return tuple((label, *model) for model, label in found.items())
+
+
+def _model(name: str) -> tuple[str, CrnnConfig, str]:
+    if name in BY_NAME:
+        return name, deployed_model(BY_NAME[name]), BY_NAME[name].number_format
+    if not Path(name).exists():
+        raise UserError(f"{name!r} is neither a setting nor a checkpoint: choose from {', '.join(BY_NAME)}")
+    config, about = checkpoint.describe(name)
+    return Path(name).stem, replace(config, batch_norm=False), about.number_format
 
 
 if __name__ == "__main__":

@@ -1,19 +1,27 @@
 """What a benchmark's own process does; not in `__main__`, which such a process does not import."""
 
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from typing import Any
 
 import jax
 from tqdm import tqdm
 
 from conversion.files import to_module
-from experiments.benchmark import timing
+from experiments.benchmark import microcontroller, timing
 from experiments.benchmark.training import training_speed
 from experiments.study.environment import environment
 from experiments.study.settings import STUDENT_12X
 from kws_jax import cost
+from kws_jax.checkpoint import About
+from kws_jax.compiled.source import c_source
 from kws_jax.config import BASE, CrnnConfig
+from kws_jax.data.audio import to_pcm
 from kws_jax.model import init_variables
+from kws_jax.state_dict import from_variables
+from torch_ref.packing import to_packed
+
+MICROCONTROLLER_SECONDS = 4.0  # of audio
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Plan:
 
     Attributes:
         models: Names and deployed models for inference; the first is the base.
+        packed: Names, deployed models and number formats for a microcontroller.
         trained: Names and models for training.
         seconds: Of audio in a scan.
         batch_size: Of training.
@@ -30,6 +39,7 @@ class Plan:
     """
 
     models: tuple[tuple[str, CrnnConfig], ...]
+    packed: tuple[tuple[str, CrnnConfig, str], ...] = ()
     trained: tuple[tuple[str, CrnnConfig], ...] = (("base", BASE), ("student_12x", STUDENT_12X))
     seconds: float = 40.0
     batch_size: int = 128
@@ -43,6 +53,8 @@ def measure(plan: Plan) -> dict[str, Any]:
         "environment": environment(),
         "models": {name: asdict(config) for name, config in plan.models},
         "inference": inference_speed(plan),
+        "peers": peer_speed(plan),
+        "microcontroller": [microcontroller_row(*model) for model in plan.packed] if microcontroller.is_there() else [],
         "training": [
             row
             for name, config in tqdm(plan.trained, "training", unit="model")
@@ -56,6 +68,8 @@ def runtimes(config: CrnnConfig, seconds: float) -> dict[str, timing.Timed]:
     params = init_variables(jax.random.key(0), config)["params"]
     model = to_module(config, {"params": params})
     return {
+        "C scan": timing.c_scan(params, config, seconds),
+        "C stream": timing.c_stream(params, config),
         "JAX stream": timing.jax_stream(params, config),
         "JAX scan": timing.jax_scan(params, config, seconds),
         "JAX clip": timing.jax_clip(params, config),
@@ -64,6 +78,40 @@ def runtimes(config: CrnnConfig, seconds: float) -> dict[str, timing.Timed]:
         "PyTorch clip": timing.torch_clip(model),
         "PyTorch model": timing.torch_model(model),
     }
+
+
+def microcontroller_row(name: str, config: CrnnConfig, number_format: str) -> dict[str, Any]:
+    """What a model with fresh weights takes on an emulated Cortex-M4F, as a row."""
+    variables = init_variables(jax.random.key(0), config)
+    packed = to_packed(to_module(config, variables), number_format).packed.numpy().tobytes()
+    about = About(number_format=number_format)
+    text = c_source(config, from_variables(variables, config), about, "Written to be measured", packed)
+    found = microcontroller.run_on_cortex_m4(text, to_pcm(timing.some_audio(MICROCONTROLLER_SECONDS)))
+    window = 4 * (2 + config.frontend.window_length)  # bytes of samples in the state
+    return {
+        "model": name,
+        "number_format": number_format,
+        "flash_bytes": found.flash_bytes,
+        "memory_bytes": found.state_bytes + found.stack_bytes,
+        "of_it_samples": window,
+        "instructions_per_second": found.instructions_per_second,
+    }
+
+
+def peer_speed(plan: Plan) -> list[dict[str, Any]]:
+    """The peer where it is installed, as a row, in turn with the models in C."""
+    if (peer := timing.micro_wake_word()) is None:
+        return []
+    ours = [timing.c_stream(init_variables(jax.random.key(0), config)["params"], config) for _, config in plan.models]
+    seconds, *others = timing.seconds_per_second(peer, *ours, repeats=plan.repeats)
+    return [
+        {
+            "engine": "microWakeWord",
+            "package": f"pymicro-wakeword {version('pymicro-wakeword')}",
+            "microseconds_per_second": 1e6 * seconds,
+            "times_cheaper": {name: seconds / own for (name, _), own in zip(plan.models, others, strict=True)},
+        }
+    ]
 
 
 def inference_speed(plan: Plan) -> list[dict[str, Any]]:

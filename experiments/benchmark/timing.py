@@ -11,12 +11,16 @@ import torch
 
 from kws_jax import streaming
 from kws_jax.array_types import Params
+from kws_jax.compiled import stream as compiled
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.data.audio import to_pcm
 from kws_jax.model import Crnn, predict
 from torch_ref import accounting
 from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
 from torch_ref.streaming import StreamingKws
+
+PEER_SECONDS = 0.08  # of audio that the peer takes in a call, as the base does
 
 
 class Timed(NamedTuple):
@@ -52,7 +56,33 @@ def jax_stream(params: Params, config: CrnnConfig) -> Timed:
     return _stream(streaming.StreamingKws(params, config), config.block_size)
 
 
-def _stream(stream: StreamingKws | streaming.StreamingKws, block_size: int) -> Timed:
+def c_stream(params: Params, config: CrnnConfig) -> Timed:
+    """The class compiled from C, fed in the same way."""
+    return _stream(compiled.StreamingKws(params, config), config.block_size)
+
+
+def c_scan(params: Params, config: CrnnConfig, seconds: float) -> Timed:
+    """All blocks in one call of the same class, which shows C without what a call from Python costs."""
+    return _stream(compiled.StreamingKws(params, config), round(seconds * SAMPLE_RATE))
+
+
+def micro_wake_word() -> Timed | None:
+    """The peer that microcontrollers run, TensorFlow Lite and a front end in C++; None where it is not installed."""
+    try:
+        from pymicro_wakeword import MicroWakeWord, MicroWakeWordFeatures, Model
+    except ImportError:
+        return None
+    detector, features = MicroWakeWord.from_builtin(Model.OKAY_NABU), MicroWakeWordFeatures()
+    block = to_pcm(some_audio(PEER_SECONDS)).tobytes()
+
+    def call() -> None:
+        for feature in features.process_streaming(block):
+            detector.process_streaming(feature)
+
+    return Timed(call, PEER_SECONDS)
+
+
+def _stream(stream: StreamingKws | streaming.StreamingKws | compiled.StreamingKws, block_size: int) -> Timed:
     block = some_audio(block_size / SAMPLE_RATE)
     return Timed(lambda: stream.push(block), block_size / SAMPLE_RATE)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,16 @@ __all__ = ["BARS", "TOLERATED_RATIO", "Comparison", "Entry", "compare", "read_be
 TOLERATED_RATIO = 1.1  # of a student's error to the base's: the homework's rule of quality
 BARS = (BASE_NAME, TUNED_NAME)
 NONE = Interval(math.nan, math.nan, math.nan)
-Clock = dict[CrnnConfig, dict[str, float]]
+
+
+class Speed(NamedTuple):
+    """A model in a runtime: how many times faster than the base, and microseconds for a second of audio."""
+
+    times: float
+    microseconds: float
+
+
+Clock = dict[CrnnConfig, dict[str, Speed]]
 
 
 def verdict(ratio: Interval) -> str:
@@ -40,12 +49,12 @@ class Entry:
     Attributes:
         runs: Its records, one a keyword and seed.
         compared: With a bar, where that was run as often, on a part of the clips: "validation" or "testing".
-        clock: How many times faster than the base its architecture is in each runtime of the benchmark, if it is there.
+        clock: Of its architecture in each runtime of the benchmark, if it is there.
     """
 
     runs: tuple[Record, ...]
     compared: Mapping[tuple[str, str], SpeakerBootstrap]
-    clock: Mapping[str, float]
+    clock: Mapping[str, Speed]
 
     @property
     def name(self) -> str:
@@ -75,6 +84,10 @@ class Entry:
     def cost(self, name: str) -> float:
         """Mean of a field of `Cost`."""
         return fmean(getattr(run.cost, name) for run in self.runs)
+
+    def times_faster(self, runtime: str) -> float:
+        """Speed over the base's; NaN where it was not measured."""
+        return self.clock[runtime].times if runtime in self.clock else math.nan
 
     def error(self, part: str = "testing") -> Interval:
         """1 - AUROC; NaN where the split has no such part."""
@@ -210,10 +223,10 @@ def read_benchmark(results: Path) -> dict[str, Any]:
     """
     path = results / "benchmark.json"
     if not path.is_file():
-        return {"models": {}, "inference": [], "training": []}
+        return {"models": {}, "inference": [], "training": [], "peers": [], "microcontroller": []}
     try:
         measured: dict[str, Any] = json.loads(path.read_text())
-        if missing := {"environment", "models", "inference", "training"} - measured.keys():
+        if missing := {"environment", "models", "inference", "training", "peers", "microcontroller"} - measured.keys():
             raise KeyError(*missing)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error
@@ -221,10 +234,12 @@ def read_benchmark(results: Path) -> dict[str, Any]:
 
 
 def _clock(results: Path) -> Clock:
-    """Speeds over the base's by an architecture and the runtime."""
+    """Speeds by architecture and runtime."""
     measured = read_benchmark(results)
     speeds: Clock = {}
     for name, model in measured["models"].items():
         rows = (row for row in measured["inference"] if row["model"] == name)
-        speeds[config_from_json(model)] = {row["runtime"]: row["ratio_to_base"] for row in rows}
+        speeds[config_from_json(model)] = {
+            row["runtime"]: Speed(row["ratio_to_base"], row["microseconds_per_second"]) for row in rows
+        }
     return speeds

@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullForma
 
 from experiments.plots import COLOURS
 from experiments.report.comparison import Comparison, Entry
+from experiments.report.goals import RUNTIME
 from experiments.report.pages import DETECTORS, NAMED, Study
 from experiments.report.streams import StreamComparison, lowest, mean_rate
 from experiments.study.records import BASE_NAME, TUNED_NAME, read_log
@@ -26,6 +27,7 @@ MAX_NAMED, MOST_POINTS = 10, 100  # in a picture of errors; of a training curve
 BALANCED = 0.25  # au_fa_fr at equal shares over 1 - AUROC: p (1 - p) with p = 1/2
 BARS = {BASE_NAME: ("--", "homework's bar"), TUNED_NAME: (":", "strict bar")}
 LABELS = {"thop_macs": "MACs for a clip of 1 s (thop)", "weight_bytes": "bytes of the weights with their scales"}
+IN_C = "microseconds for a second of audio, in C"
 FAMILIES = {"base": "0.25", "pruned": COLOURS[3], "assistant": COLOURS[4], "student_12x": COLOURS[5]}
 FAMILIES |= {
     "student_27x": COLOURS[2],
@@ -202,17 +204,24 @@ def _stream_misses(comparison: StreamComparison) -> Figure:
 
 
 def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
-    """Misses in a stream over MACs and over bytes; marks are open where a detector learnt from clips."""
-    figure = Figure(figsize=(9.6, 4.4))
-    panels, entries = figure.subplots(1, 2, sharey=True), {entry.name: entry for entry in study.crowd.entries}
-    for axes, (cost, label) in zip(panels, LABELS.items(), strict=True):
-        found = sorted(names, key=lambda name: (entries[name].cost(cost), name))
+    """Misses in a stream over MACs, bytes and time in C; marks are open where a detector learnt from clips."""
+    entries = {entry.name: entry for entry in study.crowd.entries}
+    costs = {label: {name: entries[name].cost(cost) for name in names} for cost, label in LABELS.items()}
+    if all(RUNTIME in entries[name].clock for name in names):
+        costs[IN_C] = {name: entries[name].clock[RUNTIME].microseconds for name in names}
+    figure = Figure(figsize=(4.6 * len(costs), 4.4))
+    for axes, (label, cost) in zip(figure.subplots(1, len(costs), sharey=True), costs.items(), strict=True):
+        found = sorted(names, key=lambda name: (cost[name], name))
         for number, name in enumerate(found):
-            entry, (estimate, *ends) = entries[name], (100 * share for share in study.misses(name))
-            x, colour, learnt = entry.cost(cost), _colour(name), "_stream" in name
+            estimate, *ends = (100 * share for share in study.misses(name))
+            same = [other for other in found if math.isclose(cost[name], cost[other])]
+            x = cost[name] * 1.12 ** (same.index(name) - (len(same) - 1) / 2)
+            colour, learnt = _colour(name), "_stream" in name
             axes.plot([x, x], ends, color=colour, linewidth=1)
             face = colour if learnt else "white"
-            axes.plot(x, estimate, MARKERS[entry.number_format], color=colour, markerfacecolor=face, markersize=6)
+            axes.plot(
+                x, estimate, MARKERS[entries[name].number_format], color=colour, markerfacecolor=face, markersize=6
+            )
             away = 4 + 9 * (sum(("_stream" in other) == learnt for other in found[:number]) % 2)
             at, offset, side = (ends[0], -away, "top") if learnt else (ends[1], away, "bottom")
             where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side, "fontsize": 7}
@@ -220,6 +229,6 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
         axes.set(xscale="log", xlabel=label, ylim=(0, 100))
         axes.set_xlim(axes.get_xlim()[0] / 2.5, 2.5 * axes.get_xlim()[1])
         _log_ticks(axes.xaxis, EngFormatter(sep=""))
-    panels[0].set_ylabel("misses at 1 false alarm an hour (%), 95 % interval")
+    figure.axes[0].set_ylabel("misses at 1 false alarm an hour (%), 95 % interval")
     figure.suptitle(f"Mean of {', '.join(c.heard.keyword for c in study.streams)}; full marks learnt from scenes")
     return figure

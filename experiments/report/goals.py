@@ -11,7 +11,7 @@ from experiments.study.records import BASE_NAME, TUNED_NAME
 from kws_jax.evaluation.bootstrap import Interval
 
 MIN_KEYWORDS, MIN_SEEDS = 3, 3  # that a result must hold over
-RUNTIME = "JAX scan"  # of the benchmark: where calls cost least, so that the clock shows the model's own work
+RUNTIME = "C scan"  # of the benchmark: what is deployed, without what a call from Python costs
 # At one false alarm an hour a carried state misses at most so many points more than a sliding window, at so many times
 # less work.
 TOLERATED_POINTS, LEAST_TIMES = 1.0, 12.0
@@ -69,7 +69,7 @@ GOALS = (
         "weight bytes", lambda found, entry: found.times_less(entry, "weight_bytes"), {BASE_NAME: 800, TUNED_NAME: 60}
     ),
     Goal("file bytes", lambda found, entry: found.times_less(entry, "shipped_bytes"), {BASE_NAME: 100, TUNED_NAME: 40}),
-    Goal("time a second", lambda _, entry: entry.clock.get(RUNTIME, math.nan), {BASE_NAME: 4, TUNED_NAME: 2}),
+    Goal("time a second", lambda _, entry: entry.times_faster(RUNTIME), {BASE_NAME: 4, TUNED_NAME: 2}),
 )
 
 

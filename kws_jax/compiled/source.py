@@ -135,7 +135,9 @@ def _sizes(config: CrnnConfig, about: About, is_packed: bool) -> dict[str, Any]:
         "REFRACTORY_STEPS": detector.refractory_steps,
         "KEYWORD": _text(about.keyword or "the keyword"),
         "MEANING": _text(meaning),
-        "RADICES": "{" + ", ".join(map(str, _radices(frontend.window_length // 2))) + "}",
+        "PASSES": " ".join(
+            f"PASS(pass_{'odd' if radix % 2 else radix}, {radix})" for radix in _radices(frontend.window_length // 2)
+        ),
     }
 
 

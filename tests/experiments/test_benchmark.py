@@ -14,18 +14,24 @@ from scipy.special import softmax
 
 from conversion.files import from_module, to_module
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import timing
+from experiments.benchmark import microcontroller, timing
 from experiments.benchmark import training as training_speed
 from experiments.benchmark.__main__ import chosen_models
 from experiments.benchmark.measuring import runtimes
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
 from kws_jax import checkpoint
+from kws_jax.compiled.source import c_source
 from kws_jax.config import BASE, CrnnConfig
+from kws_jax.data.audio import to_float, to_pcm
+from kws_jax.detector import Detector
 from kws_jax.errors import UserError
 from kws_jax.model import predict
-from tests.helpers.models import PCEN, TOY, random_variables
-from tests.tolerances import CROSS_FRAMEWORK, GRADIENT
+from kws_jax.state_dict import from_variables
+from kws_jax.streaming import StreamingKws
+from tests.helpers.models import PCEN, TOY, noise, random_variables
+from tests.helpers.streams import heard
+from tests.tolerances import C_AND_JAX, CROSS_FRAMEWORK, GRADIENT
 from torch_ref.model import CRNN
 from torch_ref.qint8 import to_fp16, to_qint8
 
@@ -47,7 +53,7 @@ def test_what_is_timed_in_one_call_is_the_models_probability(config: CrnnConfig)
 @pytest.mark.parametrize("convert", [lambda model: model, to_fp16, to_qint8], ids=["fp32", "fp16", "qint8"])
 def test_a_timed_stream_takes_a_step_a_call(convert: Callable[[CRNN], CRNN]):
     streams = [timing.torch_stream(convert(to_module(TOY, VARIABLES)))]
-    streams.append(timing.jax_stream(VARIABLES["params"], TOY))
+    streams += [timing.jax_stream(VARIABLES["params"], TOY), timing.c_stream(VARIABLES["params"], TOY)]
     for timed in streams:
         assert timed.seconds == TOY.block_size / 16_000
         steps = [timed.call()[1] for _ in range(TOY.warmup_blocks + 3)]
@@ -94,7 +100,9 @@ def test_the_command_leaves_a_whole_file(tmp_path: Path):
     run = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found.keys() == {"environment", "models", "inference", "training"}
+    assert found.keys() == {"environment", "models", "inference", "training", "peers", "microcontroller"}
+    for peer in found["peers"]:  # where it is installed
+        assert peer["times_cheaper"].keys() == {"base", "toy"}
     assert set(found["environment"]) == {"commit", "versions", "device"}
     assert [(row["runtime"], row["model"]) for row in found["inference"]] == [
         (runtime, model) for runtime in runtimes(TOY, 1.0) for model in ("base", "toy")
@@ -132,3 +140,23 @@ def test_a_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     with pytest.raises(UserError, match="no room"):
         benchmark.main(("base",), out=tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not microcontroller.is_there(), reason="needs gcc-arm-none-eabi and qemu-system-arm")
+@pytest.mark.parametrize("name", ["student_314x_int5", "student_21x_stream_int8"])
+def test_a_microcontroller_computes_the_same(name: str):
+    """A minute that goes from digital silence to clipping, weights read in place."""
+    path = ROOT / "checkpoints" / "happy" / f"{name}.safetensors"
+    config, variables, about = checkpoint.load(path)
+    text = c_source(config, from_variables(variables, config), about, "A test", checkpoint.packed_bytes(path))
+    loudness = np.repeat(np.float32([0, 0.001, 0.3, 0.02, 0.1]), 12 * 16_000)
+    pcm = to_pcm(noise(0, 1, len(loudness))[0] * 10 * loudness)
+    found = microcontroller.run_on_cortex_m4(text, pcm)
+    times, expected = heard(StreamingKws(variables["params"], config), [to_float(pcm)])
+    np.testing.assert_array_equal(found.steps["end"] / 16_000, times)
+    np.testing.assert_allclose(found.steps["probability"], expected, rtol=0, atol=C_AND_JAX)
+    detected = [(d.time, d.probability) for d in Detector(about.detector(config)).push(times, expected)]
+    is_detection = found.steps["is_detection"] == 1
+    assert (found.steps["end"][is_detection] / 16_000).tolist() == [time for time, _ in detected]
+    assert found.state_bytes + found.stack_bytes < 10_000 < found.instructions_per_second < 5_000_000

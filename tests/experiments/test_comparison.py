@@ -109,16 +109,16 @@ def test_a_verdict_needs_the_whole_interval():
 def test_the_clock_is_that_of_the_architecture(tmp_path):
     small = replace(BASE, gru_hidden=8)
     stored = record("student_int8", 2e-3, 9_000, 3_000, "int8", "student", model=small)
-    row = {"model": "student", "runtime": goals.RUNTIME, "ratio_to_base": 3.0}
-    measured = {"environment": {}, "models": {"student": asdict(small)}, "inference": [row], "training": []}
-    write_json(tmp_path / "benchmark.json", measured)
+    row = {"model": "student", "runtime": goals.RUNTIME, "ratio_to_base": 3.0, "microseconds_per_second": 50.0}
+    measured = {"environment": {}, "models": {"student": asdict(small)}, "inference": [row]}
+    write_json(tmp_path / "benchmark.json", measured | {"training": [], "peers": [], "microcontroller": []})
     other = record("same_work", 2e-3, 9_000, model=replace(BASE, gru_hidden=9))
     (found,) = compared(tmp_path, record(), record("student", macs=9_000, model=small), stored, other)
     clocks = {entry.name: dict(entry.clock) for entry in found.entries}
     assert clocks == {
         "base": {},
-        "student": {goals.RUNTIME: 3.0},
-        "student_int8": {goals.RUNTIME: 3.0},
+        "student": {goals.RUNTIME: (3.0, 50.0)},
+        "student_int8": {goals.RUNTIME: (3.0, 50.0)},
         "same_work": {},
     }
 

@@ -26,7 +26,7 @@ from kws_jax.evaluation.metrics import auroc_error
 NUM_CLIPS, NUM_SPEAKERS = 900, 45  # of which a ninth are the keyword's, and a fifth the validation speakers'
 RECIPE = {"epochs": 4, "batch_size": 128, "peak_learning_rate": 2e-3, "window": 6.4}
 WHERE = {"commit": "0123456789ab", "versions": {"python": "3.11.7", "jax": "0.10.2"}, "device": "a processor, 2 cores"}
-RUNTIMES = ("JAX stream", "JAX scan", "PyTorch stream")
+RUNTIMES = ("C scan", "C stream", "JAX stream", "JAX scan", "PyTorch stream")
 
 
 def record(
@@ -193,7 +193,14 @@ def write_whole_study(folder: Path) -> Path:
     }
     row |= {"frontend_macs_per_second": 5e5, "ratio_to_base": 2.0}
     inference = [row | {"model": name, "runtime": runtime} for name in names for runtime in RUNTIMES]
+    peer = {"engine": "peer", "package": "peer 1.0", "microseconds_per_second": 2e3}
+    small = {"model": names[0], "number_format": "int5", "flash_bytes": 6_000, "memory_bytes": 4_000}
+    small |= {"of_it_samples": 1_000, "instructions_per_second": 5e5}
+    peer |= {"times_cheaper": dict.fromkeys(names, 2.0)}
     measured = {"environment": WHERE, "models": {name: asdict(model) for name, model in models.items()}}
-    write_json(folder / "benchmark.json", measured | {"inference": inference, "training": []})
+    write_json(
+        folder / "benchmark.json",
+        measured | {"inference": inference, "training": [], "peers": [peer], "microcontroller": [small]},
+    )
     (folder / "search.jsonl").write_text(137 * (json.dumps({"name": "a try", "mean": 1e-3, "params": 500}) + "\n"))
     return write_results(folder, records)

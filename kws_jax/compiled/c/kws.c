@@ -98,76 +98,89 @@ typedef float spectrum[2 * HALF * KWS_LANES];
 static inline float cosine(int k) { return sines[k + KWS_WINDOW / 4]; }
 static inline float minus_sine(int k) { return -sines[k]; }
 
-/* One pass: `blocks` butterflies of `radix` inputs that lie blocks * width apart; `width` floats go side by side. */
-static inline void butterflies(int radix, int blocks, int width, const float *from, float *to) {
-    int turn = KWS_WINDOW / (radix * blocks), apart = blocks * width;
+/* Twiddle j of a block: exp(-2 pi i j block / (radix * blocks)). */
+#define TURN(j) (block * (j) * (KWS_WINDOW / (radix * blocks)))
+
+/* A pass: `blocks` butterflies of `radix` inputs that lie blocks * width apart; `width` floats go side by side. */
+static inline void pass_2(int radix, int blocks, int width, const float *from, float *to) {
+    int apart = blocks * width;
     for (int block = 0; block < blocks; block++) {
         const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
         float *restrict out_re = to + radix * block * width, *restrict out_im = out_re + HALF * KWS_LANES;
-        float c[4], s[4];
-        for (int j = 1; j < 4; j++) {
-            c[j] = cosine(j < radix ? j * block * turn : 0);
-            s[j] = minus_sine(j < radix ? j * block * turn : 0);
+        float c = cosine(TURN(1)), s = minus_sine(TURN(1));
+        APART
+        for (int i = 0; i < width; i++) {
+            float a = re[i], b = im[i], x = re[i + apart], y = im[i + apart];
+            out_re[i] = a + x;
+            out_im[i] = b + y;
+            out_re[i + width] = (a - x) * c - (b - y) * s;
+            out_im[i + width] = (a - x) * s + (b - y) * c;
         }
-        if (radix == 2) {
-            APART
-            for (int i = 0; i < width; i++) {
-                float a = re[i], b = im[i], x = re[i + apart], y = im[i + apart];
-                out_re[i] = a + x;
-                out_im[i] = b + y;
-                out_re[i + width] = (a - x) * c[1] - (b - y) * s[1];
-                out_im[i + width] = (a - x) * s[1] + (b - y) * c[1];
+    }
+}
+
+static inline void pass_4(int radix, int blocks, int width, const float *from, float *to) {
+    int apart = blocks * width;
+    for (int block = 0; block < blocks; block++) {
+        const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
+        float *restrict out_re = to + radix * block * width, *restrict out_im = out_re + HALF * KWS_LANES;
+        float c1 = cosine(TURN(1)), s1 = minus_sine(TURN(1)), c2 = cosine(TURN(2)), s2 = minus_sine(TURN(2));
+        float c3 = cosine(TURN(3)), s3 = minus_sine(TURN(3));
+        APART
+        for (int i = 0; i < width; i++) {
+            float even_re = re[i] + re[i + 2 * apart], even_im = im[i] + im[i + 2 * apart];
+            float odd_re = re[i + apart] + re[i + 3 * apart], odd_im = im[i + apart] + im[i + 3 * apart];
+            float less_re = re[i] - re[i + 2 * apart], less_im = im[i] - im[i + 2 * apart];
+            float turned_re = im[i + apart] - im[i + 3 * apart], turned_im = re[i + 3 * apart] - re[i + apart];
+            float x1 = less_re + turned_re, y1 = less_im + turned_im;
+            float x2 = even_re - odd_re, y2 = even_im - odd_im;
+            float x3 = less_re - turned_re, y3 = less_im - turned_im;
+            out_re[i] = even_re + odd_re;
+            out_im[i] = even_im + odd_im;
+            out_re[i + width] = x1 * c1 - y1 * s1;
+            out_im[i + width] = x1 * s1 + y1 * c1;
+            out_re[i + 2 * width] = x2 * c2 - y2 * s2;
+            out_im[i + 2 * width] = x2 * s2 + y2 * c2;
+            out_re[i + 3 * width] = x3 * c3 - y3 * s3;
+            out_im[i + 3 * width] = x3 * s3 + y3 * c3;
+        }
+    }
+}
+
+/* Of an odd radix: inputs k and radix - k meet every output with the same cosine and opposite sines. */
+static inline void pass_odd(int radix, int blocks, int width, const float *from, float *to) {
+    int apart = blocks * width;
+    for (int block = 0; block < blocks; block++) {
+        const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
+        float *restrict out_re = to + radix * block * width, *restrict out_im = out_re + HALF * KWS_LANES;
+        APART
+        for (int i = 0; i < width; i++) {
+            float sum_re = re[i], sum_im = im[i];
+            for (int k = 1; k < radix; k++) {
+                sum_re += re[i + k * apart];
+                sum_im += im[i + k * apart];
             }
-        } else if (radix == 4) {
+            out_re[i] = sum_re;
+            out_im[i] = sum_im;
+        }
+        for (int j = 1; j <= radix / 2; j++) {
+            float c1 = cosine(TURN(j)), s1 = minus_sine(TURN(j));
+            float c2 = cosine(TURN(radix - j)), s2 = minus_sine(TURN(radix - j));
             APART
             for (int i = 0; i < width; i++) {
-                float even_re = re[i] + re[i + 2 * apart], even_im = im[i] + im[i + 2 * apart];
-                float odd_re = re[i + apart] + re[i + 3 * apart], odd_im = im[i + apart] + im[i + 3 * apart];
-                float less_re = re[i] - re[i + 2 * apart], less_im = im[i] - im[i + 2 * apart];
-                float turned_re = im[i + apart] - im[i + 3 * apart], turned_im = re[i + 3 * apart] - re[i + apart];
-                float x1 = less_re + turned_re, y1 = less_im + turned_im;
-                float x2 = even_re - odd_re, y2 = even_im - odd_im;
-                float x3 = less_re - turned_re, y3 = less_im - turned_im;
-                out_re[i] = even_re + odd_re;
-                out_im[i] = even_im + odd_im;
-                out_re[i + width] = x1 * c[1] - y1 * s[1];
-                out_im[i + width] = x1 * s[1] + y1 * c[1];
-                out_re[i + 2 * width] = x2 * c[2] - y2 * s[2];
-                out_im[i + 2 * width] = x2 * s[2] + y2 * c[2];
-                out_re[i + 3 * width] = x3 * c[3] - y3 * s[3];
-                out_im[i + 3 * width] = x3 * s[3] + y3 * c[3];
-            }
-        } else { /* odd: inputs k and radix - k meet every output with the same cosine and opposite sines */
-            APART
-            for (int i = 0; i < width; i++) {
-                float sum_re = re[i], sum_im = im[i];
-                for (int k = 1; k < radix; k++) {
-                    sum_re += re[i + k * apart];
-                    sum_im += im[i + k * apart];
+                float even_re = re[i], even_im = im[i], odd_re = 0.0f, odd_im = 0.0f;
+                for (int k = 1; k <= radix / 2; k++) {
+                    int angle = j * k % radix * (KWS_WINDOW / radix), near = i + k * apart, far = i + (radix - k) * apart;
+                    even_re += cosine(angle) * (re[near] + re[far]);
+                    even_im += cosine(angle) * (im[near] + im[far]);
+                    odd_re -= minus_sine(angle) * (im[near] - im[far]);
+                    odd_im += minus_sine(angle) * (re[near] - re[far]);
                 }
-                out_re[i] = sum_re;
-                out_im[i] = sum_im;
-            }
-            for (int j = 1; j <= radix / 2; j++) {
-                float c1 = cosine(j * block * turn), s1 = minus_sine(j * block * turn);
-                float c2 = cosine((radix - j) * block * turn), s2 = minus_sine((radix - j) * block * turn);
-                APART
-                for (int i = 0; i < width; i++) {
-                    float even_re = re[i], even_im = im[i], odd_re = 0.0f, odd_im = 0.0f;
-                    for (int k = 1; k <= radix / 2; k++) {
-                        int angle = j * k % radix * (KWS_WINDOW / radix), near = i + k * apart,
-                            far = i + (radix - k) * apart;
-                        even_re += cosine(angle) * (re[near] + re[far]);
-                        even_im += cosine(angle) * (im[near] + im[far]);
-                        odd_re -= minus_sine(angle) * (im[near] - im[far]);
-                        odd_im += minus_sine(angle) * (re[near] - re[far]);
-                    }
-                    float x1 = even_re + odd_re, y1 = even_im + odd_im, x2 = even_re - odd_re, y2 = even_im - odd_im;
-                    out_re[i + j * width] = x1 * c1 - y1 * s1;
-                    out_im[i + j * width] = x1 * s1 + y1 * c1;
-                    out_re[i + (radix - j) * width] = x2 * c2 - y2 * s2;
-                    out_im[i + (radix - j) * width] = x2 * s2 + y2 * c2;
-                }
+                float x1 = even_re + odd_re, y1 = even_im + odd_im, x2 = even_re - odd_re, y2 = even_im - odd_im;
+                out_re[i + j * width] = x1 * c1 - y1 * s1;
+                out_im[i + j * width] = x1 * s1 + y1 * c1;
+                out_re[i + (radix - j) * width] = x2 * c2 - y2 * s2;
+                out_im[i + (radix - j) * width] = x2 * s2 + y2 * c2;
             }
         }
     }
@@ -175,7 +188,6 @@ static inline void butterflies(int radix, int blocks, int width, const float *fr
 
 /* Mel power of the next KWS_LANES frames. */
 static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LANES]) {
-    static const int8_t radices[] = KWS_RADICES;
     spectrum buffers[2];
     float *from = buffers[0], *to = buffers[1];
     for (int n = 0; n < HALF; n++) {
@@ -186,20 +198,13 @@ static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LAN
         }
     }
     int blocks = HALF, width = KWS_LANES;
-    for (size_t i = 0; i < sizeof radices; i++) {
-        blocks /= radices[i];
-        switch (radices[i]) { /* so that each is compiled for its radix */
-            case 2: butterflies(2, blocks, width, from, to); break;
-            case 3: butterflies(3, blocks, width, from, to); break;
-            case 4: butterflies(4, blocks, width, from, to); break;
-            case 5: butterflies(5, blocks, width, from, to); break;
-            default: butterflies(radices[i], blocks, width, from, to);
-        }
-        width *= radices[i];
-        float *other = from;
-        from = to;
-        to = other;
-    }
+    float *other;
+    (void)pass_2, (void)pass_4, (void)pass_odd; /* not every window needs each */
+#define PASS(kind, radix) \
+    kind(radix, blocks /= radix, width, from, to); \
+    width *= radix, other = from, from = to, to = other;
+    KWS_PASSES
+#undef PASS
     /* The real frame's bins k and HALF - k, times two, are sum + turned difference and its mirror. */
     float *restrict bins = to;
     for (int k = 0; k <= HALF / 2; k++) {
@@ -279,6 +284,7 @@ static int pool(kws_state *state, const float *restrict frame) {
 #if KWS_PACKED
 /* Integer number i of a tensor, two's complement of `width` bits, lowest bit first. */
 static inline float integer(const tensor *of, uint32_t i) {
+    if (of->width == 8) return (float)(int8_t)packed[(of->bit >> 3) + i];
     uint32_t bit = of->bit + i * of->width, byte = bit >> 3;
     uint32_t both = packed[byte] | (uint32_t)packed[byte + 1] << 8;
     int32_t value = (int32_t)(both >> (bit & 7) << (32 - of->width));
@@ -414,10 +420,10 @@ static float hear(kws_state *state) {
     for (int i = 0; i < KWS_ATTENTION_WIDTH; i++) projected[i] = hyperbolic_tangent(projected[i]);
     add_bias(SCORE_BIAS, 1, &energy);
     multiply(SCORE_WEIGHT, projected, KWS_ATTENTION_WIDTH, 1, &energy);
-    int at = (int)(state->steps % KWS_ATTENTION_STEPS);
-    state->energies[at] = energy;
-    state->votes[at] = vote(inputs);
-    int seen = state->steps < KWS_ATTENTION_STEPS ? at + 1 : KWS_ATTENTION_STEPS;
+    int seen = state->steps < KWS_ATTENTION_STEPS ? (int)state->steps + 1 : KWS_ATTENTION_STEPS;
+    state->energies[state->oldest] = energy;
+    state->votes[state->oldest] = vote(inputs);
+    state->oldest = (state->oldest + 1) % KWS_ATTENTION_STEPS;
     float most = energy, sum = 0.0f, total = 0.0f;
     for (int i = 0; i < seen; i++) most = state->energies[i] > most ? state->energies[i] : most;
     for (int i = 0; i < seen; i++) {
@@ -520,16 +526,19 @@ int kws_push_int16(kws_state *state, const int16_t *samples, size_t count, kws_s
 }
 
 int kws_flush(kws_state *state, kws_step *steps) {
-    int64_t heard = state->frame * KWS_HOP - HALF - 1 + state->filled - state->skipped;
+    /* Samples from the middle of the next frame on; the stream is longer than what is mirrored if frames went by. */
+    int32_t beyond = state->filled - state->skipped - HALF - 1;
     int found = 0;
-    if (heard > HALF && state->frame <= heard / KWS_HOP) {
-        float edge[HALF];
-        for (int i = 0; i < HALF; i++) edge[i] = state->audio[state->filled - 2 - i];
-        state->last_frame = heard / KWS_HOP;
-        found = kws_push(state, edge, HALF, steps);
-        while (state->frame <= state->last_frame) { /* what is left of the last frames side by side is not there */
+    if (beyond >= 0 && state->frame * KWS_HOP + beyond > HALF) {
+        int end = state->filled; /* where the stream ends in state->audio; what is mirrored there lies before it */
+        state->last_frame = state->frame + beyond / KWS_HOP;
+        while (state->frame <= state->last_frame) {
+            for (int i = state->filled - end; i < HALF && end + i < needed(state); i++) {
+                state->audio[end + i] = state->audio[end - 2 - i];
+            }
             state->filled = needed(state);
             found += hear_frames(state, steps + found);
+            end -= KWS_LANES * KWS_HOP;
         }
     }
     kws_init(state);

@@ -51,7 +51,7 @@ typedef struct {
     int64_t frame, last_frame;                                /* the next frame's number, and that of the stream's last */
     uint64_t steps;
     int32_t filled, skipped;                                  /* samples in audio, and samples to drop before it */
-    int32_t num_pooled, num_rows, wait, was_above;
+    int32_t num_pooled, num_rows, oldest, wait, was_above;
 } kws_state;
 
 /* Starts a stream. */
