@@ -80,6 +80,37 @@ def to_c(source: Positional[Path], target: Positional[Path], as_stored: bool = F
 
 
 @app.command
+def to_onnx(source: Positional[Path], target: Positional[Path]) -> None:
+    """Writes a checkpoint's streaming step, front end included, as ONNX; needs the extra "export".
+
+    Args:
+        source: A shipped file, or a folder of the Flax checkpoint.
+        target: File to write.
+    """
+    from conversion import onnx_step  # seconds to import
+
+    _say(target, onnx_step.to_onnx(source, target))
+
+
+@app.command
+def to_stablehlo(source: Positional[Path], target: Positional[Path]) -> None:
+    """Writes a checkpoint's streaming step, front end included, as StableHLO; needs the extra "export".
+
+    Args:
+        source: A shipped file, or a folder of the Flax checkpoint.
+        target: File to write; `jax.export.deserialize` reads it.
+    """
+    from conversion import stablehlo_step
+
+    _say(target, stablehlo_step.to_stablehlo(source, target))
+
+
+def _say(target: Path, signature: list[str]) -> None:
+    print(f"wrote {target}: a block and the state, zeros at first, to the probability and the next state")
+    print("\n".join(signature))
+
+
+@app.command
 def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Path | None = None) -> None:
     """Compares the weights, and runs both sides on audio; exits with status 1 when they differ.
 

@@ -128,8 +128,7 @@ def flush(
 
 def reset(config: CrnnConfig, state: StreamState, mask: Bool[Array, " batch"]) -> StreamState:
     """Starts the streams where `mask` is true anew and leaves the others as they are."""
-    fresh = init_state(config, mask.shape[0])
-    return _select(mask, fresh, state)
+    return _select(mask, init_state(config, 1), state)
 
 
 def _take_blocks(

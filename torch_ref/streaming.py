@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from torch_ref.frontend import MelPower
@@ -54,12 +54,13 @@ class StreamingModel:
     Args:
         model: In evaluation mode; float32, float16 or dynamically quantized. Its frames are computed in float32.
             The attention sees its configuration's `max_window_length` steps: the newest and those before it.
+        mel_power: Mel power of samples whose edges are mirrored already; torchaudio's by default.
 
     Raises:
         ValueError: If the model is in training mode, or cannot be streamed.
     """
 
-    def __init__(self, model: CRNN) -> None:
+    def __init__(self, model: CRNN, mel_power: nn.Module | None = None) -> None:
         config = model.config
         if model.training:
             raise ValueError("a stream needs a model in evaluation mode: call model.eval() first")
@@ -70,7 +71,7 @@ class StreamingModel:
             )
         self.model, self.config = model, config
         self.dtype = model.get_parameter("conv.0.weight").dtype
-        self._mel_power = MelPower(config, center=False)
+        self._mel_power = mel_power or MelPower(config, center=False)
         # The right edge's mirror reaches back padding + 1 samples, and the next frame this far:
         reach = config.padding + (config.right_frames - 1) * config.hop_length
         self._context_length = max(reach, config.padding + 1)

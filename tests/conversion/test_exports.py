@@ -1,0 +1,84 @@
+"""Steps in other runtimes: ONNX and StableHLO against the stream, over audio from digital silence to clipping."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from conversion.__main__ import main as convert
+from kws_jax import checkpoint, streaming
+from kws_jax.checkpoint import HEADER_KEY
+from tests.helpers.models import noise
+from tests.helpers.streams import heard
+from tests.tolerances import ONNX_AND_JAX, SAME_FRAMEWORK
+
+SHIPPED = Path(__file__).parents[2] / "checkpoints" / "happy"
+MODELS = (
+    "student_21x_stream_int8",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "student_314x_int5")),
+)
+each_model = pytest.mark.parametrize("name", MODELS)
+
+
+def blocks_of(config: checkpoint.CrnnConfig, seconds: int, streams: int) -> np.ndarray:
+    """(blocks, streams, samples) of noise that gets louder and louder, after a time of digital silence."""
+    count = seconds * 16_000 // config.block_size
+    loudness = np.repeat(np.float32([0, 0.001, 0.01, 3, 0.1, 1]), -(-count // 6))[:count]
+    return noise(0, count * streams, config.block_size).reshape(count, streams, -1) * loudness[:, None, None]
+
+
+@each_model
+def test_onnx_streams_as_jax_does(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    runtime = pytest.importorskip("onnxruntime", reason="needs the extra export")
+    convert(["to-onnx", str(SHIPPED / f"{name}.safetensors"), str(tmp_path / "step.onnx")])
+    config, variables, about = checkpoint.load(SHIPPED / f"{name}.safetensors")
+    session = runtime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
+    known = json.loads(session.get_modelmeta().custom_metadata_map[HEADER_KEY])
+    assert known["about"]["keyword"] == about.keyword
+    assert session.get_modelmeta().custom_metadata_map.keys() == {HEADER_KEY}
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    block, *inputs = session.get_inputs()
+    assert block.name == "block"
+    state = {value.name: np.zeros(value.shape, kinds[value.type]) for value in inputs}
+    found, blocks = [], blocks_of(config, 60, 1)
+    for samples in blocks:
+        probability, *after = session.run(None, {"block": samples, **state})
+        state = dict(zip(state, after, strict=True))
+        found.append(probability[0])
+    assert np.isnan(found[: config.warmup_blocks]).all()
+    _, expected = streaming.StreamingKws(variables["params"], config).push(blocks.ravel())
+    np.testing.assert_allclose(found[config.warmup_blocks :], expected, rtol=0, atol=ONNX_AND_JAX)
+    assert np.std(expected) > 100 * ONNX_AND_JAX, "a constant would agree too"
+    assert "block: float32 [1, " in capsys.readouterr().out
+
+
+@each_model
+def test_stablehlo_streams_as_jax_does(name: str, tmp_path: Path):
+    pytest.importorskip("flatbuffers", reason="needs the extra export")
+    # In a process of its own: here shapes are checked as code runs, and any number of streams is no number.
+    words = ["-m", "conversion", "to-stablehlo", str(SHIPPED / f"{name}.safetensors"), str(tmp_path / "step.bin")]
+    ran = subprocess.run([sys.executable, *words], cwd=SHIPPED.parents[1], capture_output=True, text=True, check=True)
+    assert "block: float32[streams," in ran.stdout
+    config, variables, _ = checkpoint.load(SHIPPED / f"{name}.safetensors")
+    exported = jax.export.deserialize(bytearray((tmp_path / "step.bin").read_bytes()))
+    assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+    streams, found, blocks = 3, [], blocks_of(config, 20, 3)
+    state = [np.zeros((streams, *aval.shape[1:]), aval.dtype) for aval in exported.in_avals[1:]]
+    for samples in blocks:
+        probability, *state = exported.call(samples, *state)
+        found.append(np.asarray(probability))
+    for stream, ours in enumerate(np.array(found).T):
+        expected = heard(streaming.StreamingKws(variables["params"], config), [blocks[:, stream].ravel()])[1]
+        ours = ours[config.warmup_blocks :]
+        np.testing.assert_allclose(ours, expected[: len(ours)], rtol=0, atol=SAME_FRAMEWORK)
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path):
+    for command in ("to-onnx", "to-stablehlo", "to-c"):
+        with pytest.raises(SystemExit, match="is no checkpoint"):
+            convert([command, str(tmp_path / "nothing"), str(tmp_path / "out")])
+        assert not (tmp_path / "out").exists()
