@@ -1,7 +1,21 @@
 """A stream's step as ONNX, by way of PyTorch.
 
 It takes a block of samples and the state, and yields the keyword's probability, NaN before the first step, and the next
-state. A state of zeros starts a stream, so that it runs without this project.
+state. A state of zeros starts a stream, so that it runs without this project. With onnxruntime, copying nothing:
+
+    session = InferenceSession("step.onnx")
+    inputs, outputs, binding = session.get_inputs(), session.get_outputs(), session.io_binding()
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    values = [OrtValue.ortvalue_from_numpy(np.zeros(value.shape, kinds[value.type])) for value in inputs]
+    for block in blocks:  # of as many samples as the first input says, (1, samples), float32
+        values[0].update_inplace(block)
+        for name, value in zip((given.name for given in inputs), values):
+            binding.bind_ortvalue_input(name, value)
+        for given in outputs:
+            binding.bind_output(given.name)
+        session.run_with_iobinding(binding)
+        probability, *values[1:] = binding.get_outputs()
+        print(probability.numpy()[0])
 """
 
 import logging

@@ -74,7 +74,7 @@ def test_seconds_are_per_second_of_audio(monkeypatch: pytest.MonkeyPatch):
     assert timing.seconds_per_second(*timed) == [1.5, 0.5]
 
 
-@each_config
+@pytest.mark.parametrize("config", [TOY, pytest.param(PCEN, marks=pytest.mark.slow)], ids=["toy", "pcen"])
 @pytest.mark.parametrize("source", ["mel power", pytest.param("samples", marks=pytest.mark.slow)])
 def test_training_steps_of_both_frameworks_learn_the_same(
     source: str, config: CrnnConfig, monkeypatch: pytest.MonkeyPatch

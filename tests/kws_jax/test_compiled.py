@@ -145,6 +145,21 @@ def test_the_program_prints_what_the_detector_finds(
     assert b"no samples on standard input" in silent.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("path", [SMALL, MIDDLE], ids=lambda path: path.stem)
+def test_a_shipped_model_does_nothing_undefined(path: Path, lanes: int, tmp_path: Path):
+    for number, as_stored in enumerate((False, True)):
+        write_c(path, tmp_path / f"c{number}", "a test", as_stored)
+        flags = f"CFLAGS={' '.join(SANITIZED)} -DKWS_LANES={lanes}"
+        subprocess.run(["make", "-s", "-C", str(tmp_path / f"c{number}"), flags], check=True)
+        for length in (0, 100, 5_000, len(PCM)):
+            ran = subprocess.run(
+                [tmp_path / f"c{number}" / "listen"], input=PCM[:length].tobytes(), capture_output=True
+            )
+            assert ran.returncode == (length == 0), ran.stderr
+
+
 def test_pcm_is_heard_as_its_floats_are():
     stream, config = stream_of(SMALL), load(SMALL)[0]
     found = np.zeros(len(PCM) // config.block_size + 2, compiled.STEP)
