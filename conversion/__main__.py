@@ -1,4 +1,4 @@
-"""Converts checkpoints between PyTorch and Flax, checks that both sides compute the same, and writes C or a page of them.
+"""Converts checkpoints between PyTorch and Flax, checks that both sides compute the same, and writes C or a page.
 
 A PyTorch file is .safetensors, or a .pt or .pth of plain tensors; a Flax checkpoint is a folder, or a shipped file.
 """

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const models = JSON.parse($("models").textContent);
 const SPAN = 10; // seconds that the plot shows
-const SLICE = 5; // seconds of a file that are heard at once, between which the page stays alive
+const SLICE = 20; // seconds of a file that are heard at once, between which the page stays alive
 const LEAST = 0.01, MOST = 0.9999; // probabilities that the plot tells apart
 const QUIET = -40, LOUD = 30; // dB, the ends of the colours
 const REMEMBERED = 2 ** 15; // frames of the microphone's spectrogram
@@ -60,7 +60,7 @@ function judge(step) {
   if (!step.triggers) return;
   const item = document.createElement("li"), button = document.createElement("button"), time = document.createElement("b");
   time.textContent = `${step.time.toFixed(2)} s`;
-  button.append(time, `probability ${step.score.toFixed(3)}`);
+  button.append(time, `probability ${step.score.toFixed(5)}`);
   button.title = "Show it";
   button.onclick = () => show(step.time + SPAN / 4);
   Object.assign(item.dataset, { time: step.time, probability: step.score });
@@ -108,6 +108,7 @@ async function open(file) {
   try {
     stop();
     say(`Reading ${file.name} …`);
+    await ready;
     const found = await readSound(await file.arrayBuffer());
     sound = { ...found, name: file.name };
     await hear();
@@ -120,12 +121,12 @@ async function open(file) {
 async function listen() {
   let stream;
   try {
+    await ready;
     if (!navigator.mediaDevices) throw new Error("browsers lend it to pages from https or from the disk only");
     const exact = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     stream = await navigator.mediaDevices.getUserMedia({ audio: exact });
-    const context = new AudioContext(), url = URL.createObjectURL(new Blob([EAR], { type: "text/javascript" }));
-    await context.audioWorklet.addModule(url);
-    URL.revokeObjectURL(url);
+    const context = new AudioContext();
+    await context.audioWorklet.addModule(`data:text/javascript,${encodeURIComponent(EAR)}`);
     const ear = new AudioWorkletNode(context, "ear", { numberOfOutputs: 0, channelCount: 1, channelCountMode: "explicit" });
     const resampler = new Resampler(context.sampleRate);
     ear.port.onmessage = ({ data }) => microphone && take(resampler.push(data));
@@ -226,7 +227,7 @@ function draw() {
   for (let second = Math.ceil(first); second <= last; second++) {
     if (width > 600 || second % 2 === 0) paint.fillText(`${second} s`, Math.min(x(second), right - 10), height - 5);
   }
-  drawLevels(paint, first, x, left, right, under, bottom);
+  drawLevels(paint, colour("soft"), first, x, left, right, under, bottom);
 
   paint.save();
   paint.beginPath();
@@ -248,8 +249,8 @@ function draw() {
 }
 
 /* The spectrogram's visible part: a small picture, a pixel a frame and band, stretched. */
-function drawLevels(paint, first, x, left, right, top, bottom) {
-  paint.fillStyle = `rgb(${CIVIDIS[0]})`;
+function drawLevels(paint, ground, first, x, left, right, top, bottom) {
+  paint.fillStyle = ground;
   paint.fillRect(left, top, right - left, bottom - top);
   const second = SAMPLE_RATE / model.hop, room = levels.length / model.mels;
   const from = Math.max(Math.floor(first * second), frames - room, 0), until = Math.min(frames, Math.ceil((first + SPAN) * second));
@@ -298,4 +299,5 @@ addEventListener("drop", (event) => {
 });
 addEventListener("resize", refresh);
 matchMedia("(prefers-color-scheme: dark)").onchange = refresh;
-choose(0).catch(({ message }) => say(`This browser cannot run the model: ${message}`, true));
+const ready = choose(0);
+ready.catch(({ message }) => say(`This browser cannot run the model: ${message}`, true));

@@ -26,8 +26,9 @@ class Resampler {
       return (x ? Math.sin(x) / x : 1) * bessel(5 * Math.sqrt(Math.max(0, 1 - (n / this.half - 1) ** 2)));
     });
     const gain = this.up / taps.reduce((sum, tap) => sum + tap, 0);
+    const length = Math.ceil(taps.length / this.up);
     this.phases = Array.from({ length: this.up }, (_, phase) =>
-      Float64Array.from({ length: Math.ceil((taps.length - phase) / this.up) }, (_, j) => gain * taps[phase + j * this.up]));
+      Float64Array.from({ length }, (_, j) => gain * (taps[phase + j * this.up] ?? 0)));
     this.reset();
   }
 

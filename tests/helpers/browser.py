@@ -32,9 +32,19 @@ class Browser:
 
     def __init__(self, profile: Path, *flags: str) -> None:
         (its_in, self._out), (self._in, its_out) = os.pipe(), os.pipe()
-        # It reads from descriptor 3 and writes to 4.
+        # It reads from descriptor 3 and writes to 4; not every sh knows numbers above 9.
         shell = f'exec "$@" 3<&{its_in} 4>&{its_out}'
-        command = ["sh", "-c", shell, "sh", str(program()), *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
+        command = [
+            "bash",
+            "-c",
+            shell,
+            "bash",
+            str(program()),
+            *FLAGS,
+            *flags,
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(command, pass_fds=(its_in, its_out), stdout=quiet, stderr=quiet)
         os.close(its_in)
