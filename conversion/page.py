@@ -100,6 +100,8 @@ def _model(path: Path) -> dict[str, Any]:
         "keyword": about.keyword or "the keyword",
         "origin": origin,
         "mels": config.frontend.num_mels,
+        "lowest": config.frontend.f_min,
+        "highest": config.frontend.top_frequency,
         "hop": config.frontend.hop_length,
         "block": config.block_size,
         "refractorySteps": about.detector(config).refractory_steps,

@@ -69,8 +69,8 @@ function judge(step) {
   $("none").hidden = true;
 }
 
-function onStep(end, probability, score) {
-  const step = { time: end / SAMPLE_RATE, probability, score };
+function onStep(end, _, score) {
+  const step = { time: end / SAMPLE_RATE, score };
   steps.push(step);
   judge(step);
 }
@@ -104,9 +104,9 @@ async function hear() {
   say(`${name}: heard ${(samples.length / rate).toFixed(1)} s, ${count($("triggers").childElementCount, "trigger")}.`);
 }
 
-async function open(file) {
+async function openFile(file) {
   try {
-    stop();
+    stopMicrophone();
     say(`Reading ${file.name} …`);
     await ready;
     const found = await readSound(await file.arrayBuffer());
@@ -118,7 +118,7 @@ async function open(file) {
   }
 }
 
-async function listen() {
+async function startMicrophone() {
   let stream;
   try {
     await ready;
@@ -139,8 +139,9 @@ async function listen() {
       take(resampler.flush());
       spotter.flush();
     };
-    stream.getTracks()[0].onended = stop;
+    stream.getTracks()[0].onended = stopMicrophone;
     context.createMediaStreamSource(stream).connect(ear);
+    context.resume(); // where a page's sound waits for a click, this was one
     $("microphone").textContent = "Stop microphone";
     say(`Listening at ${context.sampleRate} Hz.`);
   } catch (error) {
@@ -149,7 +150,7 @@ async function listen() {
   }
 }
 
-function stop() {
+function stopMicrophone() {
   if (!microphone) return;
   const end = microphone;
   microphone = null;
@@ -223,6 +224,8 @@ function draw() {
     line("rule", 1, [], [[left, y(p)], [right, y(p)]]);
     paint.fillText(p, left - 6, y(p) + 4);
   }
+  paint.fillText(`${model.highest / 1000} kHz`, left - 6, under + 12);
+  paint.fillText(`${model.lowest} Hz`, left - 6, bottom);
   paint.textAlign = "center";
   for (let second = Math.ceil(first); second <= last; second++) {
     if (width > 600 || second % 2 === 0) paint.fillText(`${second} s`, Math.min(x(second), right - 10), height - 5);
@@ -283,10 +286,14 @@ const COLOURS = Array.from({ length: 256 }, (_, level) => {
 $("model").replaceChildren(...models.map(({ name }) => new Option(name)));
 $("words").hidden = models.length < 2;
 $("model").onchange = () => choose($("model").selectedIndex).catch(({ message }) => say(message, true));
-$("point").onchange = () => (explain(), detect());
-$("microphone").onclick = () => (microphone ? stop() : listen());
+$("point").onchange = () => {
+  explain();
+  detect();
+  if (heard) say(`${count($("triggers").childElementCount, "trigger")} at this threshold.`);
+};
+$("microphone").onclick = () => (microphone ? stopMicrophone() : startMicrophone());
 $("file").onchange = ({ target }) => {
-  if (target.files.length) open(target.files[0]);
+  if (target.files.length) openFile(target.files[0]);
   target.value = ""; // so that the same file can be opened again
 };
 $("position").oninput = ({ target }) => show(target.valueAsNumber + 0.05);
@@ -295,7 +302,7 @@ addEventListener("dragleave", (event) => event.relatedTarget || document.body.cl
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  if (event.dataTransfer.files.length) open(event.dataTransfer.files[0]);
+  if (event.dataTransfer.files.length) openFile(event.dataTransfer.files[0]);
 });
 addEventListener("resize", refresh);
 matchMedia("(prefers-color-scheme: dark)").onchange = refresh;

@@ -1,9 +1,8 @@
-"""The page that listens: one file that asks for nothing, and computes what Python does, in Node and in a browser."""
+"""The page that listens: one file that asks for nothing, and computes what Python does."""
 
 import base64
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,19 @@ from scipy.signal import resample_poly
 
 from conversion import page
 from conversion.__main__ import main as convert
-from experiments import listen
-from kws_jax.checkpoint import About, load, save
+from kws_jax.checkpoint import load, save
 from kws_jax.compiled import stream as compiled
 from kws_jax.config import CrnnConfig, FrontendConfig
-from kws_jax.data.audio import read_audio, to_float, to_pcm
+from kws_jax.data.audio import read_audio, to_float
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError
-from tests.helpers.browser import Browser, program
 from tests.helpers.models import TOY, noise, random_variables
+from tests.helpers.pages import KEYWORD, PCM, needs_clang, needs_node, shipped
 from tests.helpers.streams import heard
 from tests.tolerances import RESAMPLED, WEBASSEMBLY
 
-SHIPPED = Path(__file__).parents[2] / "checkpoints"
 MOST_BYTES = 100_000
-KEYWORD = 'a "word" & </script><b>'
-SAMPLES = noise(0, 1, 160_001)[0] * np.repeat(np.float32([3, 0.02] * 21), 4_000)[:160_001]
-PCM = to_pcm(np.clip(SAMPLES, -1, 1))
 SOUND_JS = (page.SOURCES / "sound.js").read_text()
-
-needs_clang = pytest.mark.skipif(not shutil.which("clang") or not shutil.which("wasm-ld"), reason="needs clang and lld")
-needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")
-needs_chromium = pytest.mark.skipif(program() is None, reason="needs Chromium")
-
-
-def shipped(word: str, name: str) -> Path:
-    return SHIPPED / word / f"student_{name}.safetensors"
 
 
 def models_of(path: Path) -> list[dict[str, Any]]:
@@ -55,23 +41,6 @@ def in_node(script: str, **data: Any) -> Any:
         ["node", "-e", f"{begin}{script}"], input=json.dumps(data), capture_output=True, check=True, text=True
     )
     return json.loads(ran.stdout)
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose probability crosses its thresholds often in `PCM`."""
-    path, variables = tmp_path_factory.mktemp("models") / "toy", random_variables(TOY)
-    _, found = heard(compiled.StreamingKws(variables["params"], TOY), [to_float(PCM)])
-    half, most = (round(float(np.quantile(found, part)), 4) for part in (0.5, 0.6))
-    save(path, TOY, variables, About(KEYWORD, "fp32", half, 3, 2.0, {"1": most, "2": half}, 3.0))
-    return path
-
-
-@pytest.fixture(scope="module")
-def toy_page(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pages") / "toy.html"
-    page.write_page([toy, shipped("happy", "185x_stream_int5")], path)
-    return path
 
 
 @needs_clang
@@ -195,64 +164,3 @@ def test_webassembly_computes_what_python_does(toy: Path, toy_page: Path, size: 
         assert (ends[triggers] / 16_000).tolist() == detected
         assert len(detected) > 3 or path != toy, "the test would show nothing"
         assert 0 <= len(PCM) // config.frontend.hop_length - found["frames"] < 3 * config.stride_frames
-
-
-def write_at(path: Path, rate: int) -> None:
-    """Writes `PCM` at another rate."""
-    soundfile.write(path, np.clip(resample_poly(to_float(PCM), rate // 100, 160), -1, 1), rate)
-
-
-HEARD = "/heard|cannot/.test(document.getElementById('status').textContent)"
-LISTED = (
-    "[...document.querySelectorAll('#triggers li')].reverse().map(({dataset}) => [+dataset.time, +dataset.probability])"
-)
-
-
-REFUSED = """new Promise((resolve) => {
-  addEventListener("securitypolicyviolation", ({ effectiveDirective }) => resolve(effectiveDirective));
-  fetch("https://a.example").catch(() => {});
-})"""
-
-
-@pytest.mark.slow
-@needs_clang
-@needs_chromium
-def test_a_browser_finds_what_listening_does(toy: Path, toy_page: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    with Browser(tmp_path / "profile") as browser:
-        browser.open(toy_page)
-        browser.wait_for("!!spotter")
-        assert browser.evaluate("document.getElementById('word').textContent") == KEYWORD
-        for name, rate in (("a.wav", 16_000), ("b.wav", 44_100), ("c.wav", 48_000), ("d.flac", 44_100)):
-            write_at(tmp_path / name, rate)
-            for point, alarms in enumerate(("1", "2")):
-                browser.evaluate(f"$('point').selectedIndex = {point}; explain(); say('')")
-                browser.choose_file("#file", tmp_path / name)
-                browser.wait_for(HEARD)
-                listen.main(["--checkpoint", str(toy), str(tmp_path / name), "--false-alarms-per-hour", alarms])
-                expected = [tuple(json.loads(line).values()) for line in capsys.readouterr().out.splitlines()]
-                assert [
-                    (round(time, 4), pytest.approx(score, abs=2e-6)) for time, score in browser.evaluate(LISTED)
-                ] == expected
-                assert len(expected) > 1, "the test would show nothing"
-        browser.choose_file("#file", toy_page)
-        browser.wait_for("document.getElementById('status').className === 'wrong'")
-        assert browser.evaluate(REFUSED) == "connect-src"
-        asked = [m["params"]["request"]["url"] for m in browser.messages if m["method"] == "Network.requestWillBeSent"]
-        assert {url.partition(":")[0] for url in asked} <= {"file", "data", "about"}
-        assert not [m for m in browser.messages if m["method"] == "Runtime.exceptionThrown"]
-
-
-@pytest.mark.slow
-@needs_clang
-@needs_chromium
-def test_a_browser_listens_to_a_microphone(toy_page: Path, tmp_path: Path):
-    write_at(tmp_path / "a.wav", 48_000)
-    with Browser(tmp_path / "profile", f"--use-file-for-fake-audio-capture={tmp_path / 'a.wav'}") as browser:
-        browser.open(toy_page)
-        browser.wait_for("!!spotter")
-        browser.evaluate("$('microphone').click()")
-        browser.wait_for("heard > 4 * SAMPLE_RATE && $('triggers').childElementCount > 1")
-        assert browser.evaluate("Math.abs(steps.at(-1).time - heard / SAMPLE_RATE)") < 2
-        browser.evaluate("$('microphone').click()")
-        assert browser.evaluate("$('status').textContent").startswith("Heard")
-        assert not [m for m in browser.messages if m["method"] == "Runtime.exceptionThrown"]
