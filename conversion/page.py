@@ -40,12 +40,14 @@ def write_page(checkpoints: Sequence[Path], target: Path) -> None:
         target: The file to write.
 
     Raises:
-        UserError: If there is no such checkpoint, no C for its model, no compiler, or a folder in the way.
+        UserError: If there is no such checkpoint, no C for its model, no compiler, or the file is no page's.
     """
     if not checkpoints:
         raise UserError("no checkpoint: name one or more, and then the file to write")
     if target.is_dir():
         raise UserError(f"{target} is a folder: name a file, such as {target / 'page.html'}")
+    if target.suffix not in (".html", ".htm"):  # the last checkpoint, perhaps, where the page's name was forgotten
+        raise UserError(f"{target} is to be written, and is no .html: name the page after the checkpoints")
     models = [_model(path) for path in checkpoints]
     words = Counter(model["keyword"] for model in models)
     for model, path in zip(models, checkpoints, strict=True):

@@ -89,6 +89,7 @@ def test_misuse_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for arguments, message in (
         ([out], "no checkpoint: name one or more"),
         ([model, str(tmp_path / "folder")], "is a folder: name a file"),
+        ([model, str(tmp_path / "text")], "text is to be written, and is no .html: name the page after"),
         ([str(tmp_path / "text"), out], "is no checkpoint"),
         ([str(tmp_path / "wide"), out], "wide: no C for windows of 402 samples: give a multiple of 4"),
     ):
