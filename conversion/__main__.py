@@ -1,4 +1,4 @@
-"""Converts checkpoints between PyTorch and Flax, checks that both sides compute the same, and writes them as C.
+"""Converts checkpoints between PyTorch and Flax, checks that both sides compute the same, and writes C or a page.
 
 A PyTorch file is .safetensors, or a .pt or .pth of plain tensors; a Flax checkpoint is a folder, or a shipped file.
 """
@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import Positional
 
 from conversion.files import has_header, load, to_module, write_state_dict
+from conversion.page import write_page
 from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare
 from kws_jax import checkpoint
 from kws_jax.compiled.source import write_c
@@ -77,6 +78,18 @@ def to_c(source: Positional[Path], target: Positional[Path], as_stored: bool = F
     command = shlex.join(["python", "-m", "conversion", "to-c", source.name, target.name])
     write_c(source, target, command + " --as-stored" * as_stored, as_stored)
     print(f"wrote {target}: cd {target} && make && ./listen < audio.raw")
+
+
+@app.command
+def to_page(sources: Positional[tuple[Path, ...]], target: Positional[Path]) -> None:
+    """Writes checkpoints as a page that listens: one HTML file, for any browser, without a network.
+
+    Args:
+        sources: Shipped files, or folders of the Flax checkpoint; the page offers the choice.
+        target: HTML file to write.
+    """
+    write_page(sources, target)
+    print(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
 
 @app.command

@@ -25,3 +25,5 @@ FLOAT16_STREAM = 4e-3
 QINT8_STREAM = 5e-3
 QINT8_STREAM_RANGES = 4e-2  # probability; activation ranges of one step against those of all steps (measured 1.5e-2)
 SCORES = 1e-6  # 1 - AUROC of stored float32 scores or of another processor: a rounded tie moves it by 1 pair in 10^6
+RESAMPLED = 1.2e-7  # amplitudes to 1: two float64 sums, rounded to float32, one step of which is 6e-8 (measured 0)
+WEBASSEMBLY = 1e-5  # probability, of one C program with and without fused multiplications (measured 2.3e-6 on speech)
