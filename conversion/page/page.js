@@ -99,8 +99,7 @@ async function hear() {
   }
   take(resampler.flush());
   spotter.flush();
-  position = SPAN;
-  refresh();
+  show((steps.find((step) => step.triggers)?.time ?? 0) + SPAN / 4);
   say(`${name}: heard ${(samples.length / rate).toFixed(1)} s, ${count($("triggers").childElementCount, "trigger")}.`);
 }
 

@@ -23,11 +23,28 @@ __all__ = ["StreamingKws", "compiled", "compiler"]
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
 SHARED = ("-std=c99", "-fPIC", "-shared")
+FLOAT = np.dtype(np.float32)
 STEP = np.dtype([("end", "u8"), ("probability", "f4"), ("score", "f4"), ("is_detection", "i4")], align=True)
-# Exported by a line of its own, since a model's sizes are constants of its header.
-SIZES = """
+# What Python calls: a model's sizes, which are constants of its header, and steps as columns, which NumPy takes sooner.
+CALLED = """
 size_t kws_state_size(void) { return sizeof(kws_state); }
 size_t kws_flush_steps(void) { return KWS_FLUSH_STEPS; }
+
+typedef struct { kws_state *state; kws_step *steps; double *times; float *probabilities; } kws_stream;
+
+static int kws_columns(const kws_stream *stream, int count) {
+    for (int i = 0; i < count; i++) {
+        stream->times[i] = (double)stream->steps[i].end / KWS_SAMPLE_RATE;
+        stream->probabilities[i] = stream->steps[i].probability;
+    }
+    return count;
+}
+
+int kws_push_columns(const kws_stream *stream, const float *samples, size_t count) {
+    return kws_columns(stream, kws_push(stream->state, samples, count, stream->steps));
+}
+
+int kws_flush_columns(const kws_stream *stream) { return kws_columns(stream, kws_flush(stream->state, stream->steps)); }
 """
 
 
@@ -50,7 +67,7 @@ def compiled(header: str, source: str, flags: tuple[str, ...] = FLAGS) -> ctypes
     with tempfile.TemporaryDirectory() as folder:
         code, library = Path(folder, "kws.c"), Path(folder, "kws.so")
         Path(folder, "kws.h").write_text(header)
-        code.write_text(source + SIZES)
+        code.write_text(source + CALLED)
         try:
             subprocess.run(
                 [*command, *flags, *SHARED, str(code), "-o", str(library)], check=True, capture_output=True, text=True
@@ -59,9 +76,8 @@ def compiled(header: str, source: str, flags: tuple[str, ...] = FLAGS) -> ctypes
         except (OSError, subprocess.CalledProcessError) as error:
             reason = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
             raise UserError(f"{shlex.join(command)} compiles no stream: {reason}") from error
-    loaded.kws_init.argtypes = [ctypes.c_void_p]
-    loaded.kws_push.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
-    loaded.kws_flush.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+    loaded.kws_init.argtypes = loaded.kws_flush_columns.argtypes = [ctypes.c_void_p]
+    loaded.kws_push_columns.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
     loaded.kws_state_size.restype = loaded.kws_flush_steps.restype = ctypes.c_size_t
     return loaded
 
@@ -85,41 +101,41 @@ class StreamingKws:
                 config, from_variables({"params": params}, config), About(), "Written to be compiled at once"
             )
             library = compiled(text["kws.h"], text["kws.c"])
-        self._library, self._push, self._block_size = library, library.kws_push, config.block_size
-        self._state = np.zeros(self._library.kws_state_size(), np.uint8)
-        self._address = self._state.ctypes.data
-        self._make_room(self._library.kws_flush_steps())
+        self._library, self._push, self._block_size = library, library.kws_push_columns, config.block_size
+        self._state = np.zeros(library.kws_state_size(), np.uint8)
+        self._make_room(library.kws_flush_steps())
         self.reset()
 
     def reset(self) -> None:
         """Forgets everything heard so far."""
-        self._library.kws_init(self._address)
+        self._library.kws_init(self._state.ctypes.data)
 
     def push(self, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
         """Takes in the next samples and yields the steps they complete; see `kws_jax.streaming.StreamingKws.push`."""
         # What C checks by itself is not checked twice; the error's words are Python's.
         if not (
             type(samples) is np.ndarray
-            and samples.dtype == np.float32
+            and samples.dtype is FLOAT
             and samples.ndim == 1
             and samples.flags.c_contiguous
             and sample_rate == SAMPLE_RATE
         ):
             samples = np.ascontiguousarray(checked_samples(samples, sample_rate, SAMPLE_RATE))
-        if (most := len(samples) // self._block_size + 2) > len(self._ends):
+        if (most := len(samples) // self._block_size + 2) > self._room:
             self._make_room(most)
-        count = self._push(self._address, samples.__array_interface__["data"][0], len(samples), self._found)
+        count = self._push(self._stream, samples.__array_interface__["data"][0], len(samples))
         if count < 0:
             checked_samples(samples, sample_rate, SAMPLE_RATE)
-        return self._yield(count)
+        return self._times[:count].copy(), self._probabilities[:count].copy()
 
     def flush(self) -> tuple[np.ndarray, np.ndarray]:
         """Ends the stream: yields the steps that need its right edge, and resets."""
-        return self._yield(self._library.kws_flush(self._address, self._found))
+        count = self._library.kws_flush_columns(self._stream)
+        return self._times[:count].copy(), self._probabilities[:count].copy()
 
     def _make_room(self, num_steps: int) -> None:
-        steps = np.zeros(num_steps, STEP)
-        self._ends, self._probabilities, self._found = steps["end"], steps["probability"], steps.ctypes.data
-
-    def _yield(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._ends[:count] / SAMPLE_RATE, self._probabilities[:count].copy()
+        self._room, self._steps = num_steps, np.zeros(num_steps, STEP)
+        self._times, self._probabilities = np.zeros(num_steps), np.zeros(num_steps, np.float32)
+        kept = (self._state, self._steps, self._times, self._probabilities)
+        self._addresses = np.array([array.ctypes.data for array in kept], np.uintp)
+        self._stream = self._addresses.ctypes.data

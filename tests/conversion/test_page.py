@@ -1,6 +1,7 @@
 """The page that listens: one file that asks for nothing, and computes what Python does."""
 
 import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -25,6 +26,7 @@ from tests.helpers.pages import KEYWORD, PCM, needs_clang, needs_node, shipped
 from tests.helpers.streams import heard
 from tests.tolerances import RESAMPLED, WEBASSEMBLY
 
+ROOT = Path(__file__).parents[2]
 MOST_BYTES = 100_000
 SOUND_JS = (page.SOURCES / "sound.js").read_text()
 
@@ -165,3 +167,15 @@ def test_webassembly_computes_what_python_does(toy: Path, toy_page: Path, size: 
         assert (ends[triggers] / 16_000).tolist() == detected
         assert len(detected) > 3 or path != toy, "the test would show nothing"
         assert 0 <= len(PCM) // config.frontend.hop_length - found["frames"] < 3 * config.stride_frames
+
+
+def test_the_shipped_page_holds_the_shipped_detectors():
+    """Bytes differ from compiler to compiler, so what tells is the files' own digests."""
+    models = {model["keyword"]: model for model in models_of(ROOT / "docs" / "listen.html")}
+    assert models.keys() == {"happy", "right", "bed"}
+    for word, model in models.items():
+        path = shipped(word, "21x_stream_int8")
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in model["origin"]
+        config, _, about = load(path)
+        assert float(about.detector(config).level) == model["points"][model["point"]]["level"]
+    assert (ROOT / "docs" / "listen.html").stat().st_size < MOST_BYTES

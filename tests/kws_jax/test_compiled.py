@@ -1,5 +1,6 @@
 """Models in C: the text, what it computes under any compiler's options, and the program that listens."""
 
+import ctypes
 import json
 import shutil
 import subprocess
@@ -164,8 +165,8 @@ def test_pcm_is_heard_as_its_floats_are():
     stream, config = stream_of(SMALL), load(SMALL)[0]
     found = np.zeros(len(PCM) // config.block_size + 2, compiled.STEP)
     push = stream._library.kws_push_int16
-    push.argtypes = stream._library.kws_push.argtypes
-    count = push(stream._address, PCM.ctypes.data, len(PCM), found.ctypes.data)
+    push.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+    count = push(stream._state.ctypes.data, PCM.ctypes.data, len(PCM), found.ctypes.data)
     _, floats = stream_of(SMALL).push(to_float(PCM))
     np.testing.assert_array_equal(found["probability"][:count], floats)
 

@@ -192,6 +192,7 @@ static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LAN
     float *from = buffers[0], *to = buffers[1];
     for (int n = 0; n < HALF; n++) {
         float even = 0.5f - 0.5f * cosine(2 * n), odd = 0.5f - 0.5f * cosine(2 * n + 1);
+        APART
         for (int lane = 0; lane < KWS_LANES; lane++) {
             from[n * KWS_LANES + lane] = even * audio[lane * KWS_HOP + 2 * n];
             from[(HALF + n) * KWS_LANES + lane] = odd * audio[lane * KWS_HOP + 2 * n + 1];
@@ -210,6 +211,7 @@ static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LAN
     for (int k = 0; k <= HALF / 2; k++) {
         int mirror = (HALF - k) % HALF;
         float c = cosine(k), s = minus_sine(k);
+        APART
         for (int lane = 0; lane < KWS_LANES; lane++) {
             float a = from[k * KWS_LANES + lane], b = from[(HALF + k) * KWS_LANES + lane];
             float x = from[mirror * KWS_LANES + lane], y = from[(HALF + mirror) * KWS_LANES + lane];
