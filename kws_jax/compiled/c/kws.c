@@ -102,7 +102,8 @@ static inline float minus_sine(int k) { return -sines[k]; }
 #define TURN(j) (block * (j) * (KWS_WINDOW / (radix * blocks)))
 
 /* A pass: `blocks` butterflies of `radix` inputs that lie blocks * width apart; `width` floats go side by side. */
-static inline void pass_2(int radix, int blocks, int width, const float *from, float *to) {
+static inline void pass_2(int radix, int blocks, int width, const float *restrict from,
+                          float *restrict to) {
     int apart = blocks * width;
     for (int block = 0; block < blocks; block++) {
         const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
@@ -119,7 +120,8 @@ static inline void pass_2(int radix, int blocks, int width, const float *from, f
     }
 }
 
-static inline void pass_4(int radix, int blocks, int width, const float *from, float *to) {
+static inline void pass_4(int radix, int blocks, int width, const float *restrict from,
+                          float *restrict to) {
     int apart = blocks * width;
     for (int block = 0; block < blocks; block++) {
         const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
@@ -148,7 +150,8 @@ static inline void pass_4(int radix, int blocks, int width, const float *from, f
 }
 
 /* Of an odd radix: inputs k and radix - k meet every output with the same cosine and opposite sines. */
-static inline void pass_odd(int radix, int blocks, int width, const float *from, float *to) {
+static inline void pass_odd(int radix, int blocks, int width, const float *restrict from,
+                          float *restrict to) {
     int apart = blocks * width;
     for (int block = 0; block < blocks; block++) {
         const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
@@ -186,6 +189,26 @@ static inline void pass_odd(int radix, int blocks, int width, const float *from,
     }
 }
 
+/* Power of a real frame's bins out of the transform of its even samples and, as imaginary parts, its odd ones: bins k and
+   HALF - k, times two, are a sum and a turned difference, and their mirror. */
+static inline void unfold(const float *restrict from, float *restrict bins) {
+    for (int k = 0; k <= HALF / 2; k++) {
+        const float *restrict near = from + k * KWS_LANES, *restrict far = from + (HALF - k) % HALF * KWS_LANES;
+        float c = cosine(k), s = minus_sine(k), sums[KWS_LANES], rest[KWS_LANES];
+        for (int lane = 0; lane < KWS_LANES; lane++) {
+            float a = near[lane], b = near[HALF * KWS_LANES + lane], x = far[lane], y = far[HALF * KWS_LANES + lane];
+            float even_re = a + x, even_im = b - y, odd_re = b + y, odd_im = x - a;
+            float turned_re = odd_re * c - odd_im * s, turned_im = odd_re * s + odd_im * c;
+            float sum_re = even_re + turned_re, sum_im = even_im + turned_im;
+            float less_re = even_re - turned_re, less_im = even_im - turned_im;
+            sums[lane] = sum_re * sum_re + sum_im * sum_im;
+            rest[lane] = less_re * less_re + less_im * less_im;
+        }
+        memcpy(bins + k * KWS_LANES, sums, sizeof sums);
+        memcpy(bins + (HALF - k) * KWS_LANES, rest, sizeof rest);
+    }
+}
+
 /* Mel power of the next KWS_LANES frames. */
 static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LANES]) {
     spectrum buffers[2];
@@ -206,37 +229,21 @@ static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LAN
     width *= radix, other = from, from = to, to = other;
     KWS_PASSES
 #undef PASS
-    /* The real frame's bins k and HALF - k, times two, are sum + turned difference and its mirror. */
-    float *restrict bins = to;
-    for (int k = 0; k <= HALF / 2; k++) {
-        int mirror = (HALF - k) % HALF;
-        float c = cosine(k), s = minus_sine(k);
-        APART
-        for (int lane = 0; lane < KWS_LANES; lane++) {
-            float a = from[k * KWS_LANES + lane], b = from[(HALF + k) * KWS_LANES + lane];
-            float x = from[mirror * KWS_LANES + lane], y = from[(HALF + mirror) * KWS_LANES + lane];
-            float even_re = a + x, even_im = b - y, odd_re = b + y, odd_im = x - a;
-            float turned_re = odd_re * c - odd_im * s, turned_im = odd_re * s + odd_im * c;
-            float sum_re = even_re + turned_re, sum_im = even_im + turned_im;
-            float less_re = even_re - turned_re, less_im = even_im - turned_im;
-            bins[k * KWS_LANES + lane] = 0.25f * (sum_re * sum_re + sum_im * sum_im);
-            bins[(HALF - k) * KWS_LANES + lane] = 0.25f * (less_re * less_re + less_im * less_im);
-        }
-    }
+    unfold(from, to);
     /* Between two corners of the filterbank one triangle rises as the one before it falls. */
     int bin = KWS_FIRST_BIN;
     for (int segment = 0; segment <= KWS_MELS; segment++) {
         float up[KWS_LANES] = {0}, down[KWS_LANES] = {0};
         for (; bin < corners[segment]; bin++) {
             for (int lane = 0; lane < KWS_LANES; lane++) {
-                float all = bins[bin * KWS_LANES + lane], part = rise[bin - KWS_FIRST_BIN] * all;
+                float all = to[bin * KWS_LANES + lane], part = rise[bin - KWS_FIRST_BIN] * all;
                 up[lane] += part;
                 down[lane] += all - part;
             }
         }
-        if (segment < KWS_MELS) memcpy(power[segment], up, sizeof up);
-        if (segment > 0) {
-            for (int lane = 0; lane < KWS_LANES; lane++) power[segment - 1][lane] += down[lane];
+        for (int lane = 0; lane < KWS_LANES; lane++) {
+            if (segment < KWS_MELS) power[segment][lane] = 0.25f * up[lane];
+            if (segment > 0) power[segment - 1][lane] += 0.25f * down[lane];
         }
     }
 }
@@ -260,9 +267,8 @@ static void compress(kws_state *state, float power[KWS_MELS][KWS_LANES], int lan
     for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] = KWS_PCEN_GAIN * (exponential(frame[mel]) - pcen_rest[mel]);
 #else
     (void)state;
-    for (int mel = 0; mel < KWS_MELS; mel++) {
-        frame[mel] = logarithm(frame[mel] > KWS_LEAST_POWER ? frame[mel] : KWS_LEAST_POWER);
-    }
+    for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] = frame[mel] > KWS_LEAST_POWER ? frame[mel] : KWS_LEAST_POWER;
+    for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] = logarithm(frame[mel]);
 #endif
 }
 
