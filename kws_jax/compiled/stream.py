@@ -112,18 +112,21 @@ class StreamingKws:
 
     def push(self, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
         """Takes in the next samples and yields the steps they complete; see `kws_jax.streaming.StreamingKws.push`."""
-        # What C checks by itself is not checked twice; the error's words are Python's.
+        # What C checks is not checked twice; the error's words are Python's. The soonest way to an array's address is by
+        # its buffer, which must be writable and not empty.
         if not (
             type(samples) is np.ndarray
             and samples.dtype is FLOAT
             and samples.ndim == 1
-            and samples.flags.c_contiguous
+            and samples.flags.carray
             and sample_rate == SAMPLE_RATE
         ):
-            samples = np.ascontiguousarray(checked_samples(samples, sample_rate, SAMPLE_RATE))
-        if (most := len(samples) // self._block_size + 2) > self._room:
+            samples = np.require(checked_samples(samples, sample_rate, SAMPLE_RATE), requirements="CW")
+        if not (length := len(samples)):
+            return self._times[:0].copy(), self._probabilities[:0].copy()
+        if (most := length // self._block_size + 2) > self._room:
             self._make_room(most)
-        count = self._push(self._stream, samples.__array_interface__["data"][0], len(samples))
+        count = self._push(self._stream, ctypes.byref(ctypes.c_char.from_buffer(samples.data)), length)
         if count < 0:
             checked_samples(samples, sample_rate, SAMPLE_RATE)
         return self._times[:count].copy(), self._probabilities[:count].copy()
