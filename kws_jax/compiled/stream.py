@@ -112,8 +112,8 @@ class StreamingKws:
 
     def push(self, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
         """Takes in the next samples and yields the steps they complete; see `kws_jax.streaming.StreamingKws.push`."""
-        # What C checks is not checked twice; the error's words are Python's. The soonest way to an array's address is by
-        # its buffer, which must be writable and not empty.
+        # What C checks is not checked twice; the error's words are Python's. An array's address is found soonest by its
+        # buffer, which must be writable and not empty.
         if not (
             type(samples) is np.ndarray
             and samples.dtype is FLOAT
@@ -121,7 +121,7 @@ class StreamingKws:
             and samples.flags.carray
             and sample_rate == SAMPLE_RATE
         ):
-            samples = np.require(checked_samples(samples, sample_rate, SAMPLE_RATE), requirements="CW")
+            samples = np.require(checked_samples(samples, sample_rate, SAMPLE_RATE), requirements=["C", "W"])
         if not (length := len(samples)):
             return self._times[:0].copy(), self._probabilities[:0].copy()
         if (most := length // self._block_size + 2) > self._room:
