@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from kws_jax.checkpoint import load
+from kws_jax.compiled import stream as compiled
 from kws_jax.data.audio import read_audio
 from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
@@ -20,6 +21,10 @@ config, variables = fold_batch_norm(*load(checkpoint)[:2])
 stream = StreamingKws(variables["params"], config)
 probabilities = np.concatenate([stream.push(read_audio(sound))[1], stream.flush()[1]])
 assert probabilities.max() > 0.5, "the word is heard"
+if compiled.compiler():
+    in_c = compiled.StreamingKws(variables["params"], config)
+    found = np.concatenate([in_c.push(read_audio(sound))[1], in_c.flush()[1]])
+    np.testing.assert_allclose(found, probabilities, rtol=0, atol=5e-5)
 assert not {"torch", "orbax", "scipy.signal", "tyro"} & sys.modules.keys(), "streaming starts quickly"
 if heard.exists():
     assert not any(
