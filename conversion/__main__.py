@@ -75,9 +75,10 @@ def to_c(source: Positional[Path], target: Positional[Path], as_stored: bool = F
         as_stored: Read packed integers (int8, int5, int4) in place, for a microcontroller; float32 weights are faster
             elsewhere.
     """
+    _check_target(target)
     command = shlex.join(["python", "-m", "conversion", "to-c", source.name, target.name])
     write_c(source, target, command + " --as-stored" * as_stored, as_stored)
-    print(f"wrote {target}: cd {target} && make && ./listen < audio.raw")
+    print(f"wrote {target}: cd {shlex.quote(str(target))} && make && ./listen < audio.raw")
 
 
 @app.command
@@ -102,6 +103,7 @@ def to_onnx(source: Positional[Path], target: Positional[Path]) -> None:
     """
     from conversion import onnx_step  # seconds to import
 
+    _check_target(target, ".onnx")
     _say(target, onnx_step.to_onnx(source, target))
 
 
@@ -115,7 +117,14 @@ def to_stablehlo(source: Positional[Path], target: Positional[Path]) -> None:
     """
     from conversion import stablehlo_step
 
+    _check_target(target)
     _say(target, stablehlo_step.to_stablehlo(source, target))
+
+
+def _check_target(target: Path, suffix: str | None = None) -> None:
+    """Refuses what would be a checkpoint's end: a forgotten OUT is the last of them."""
+    if not target.name or target.suffix == checkpoint.SUFFIX or suffix not in (None, target.suffix):
+        raise UserError(f"{target} is to be written: name a new {suffix or 'file'} after the checkpoint")
 
 
 def _say(target: Path, signature: list[str]) -> None:

@@ -54,14 +54,18 @@ def write_page(checkpoints: Sequence[Path], target: Path) -> None:
         model["name"] = model["keyword"] if words[model["keyword"]] == 1 else f"{model['keyword']}: {path.stem}"
     parts = {
         "TITLE": html.escape(f"Listening for {', '.join(words)}"),
-        "STYLE": (SOURCES / "page.css").read_text(),
+        "STYLE": _source("page.css"),
         # A script ends at its end tag, even within a string.
         "MODELS": json.dumps(models).replace("<", "\\u003c"),
-        "SCRIPT": (SOURCES / "sound.js").read_text() + (SOURCES / "page.js").read_text(),
+        "SCRIPT": _source("sound.js") + _source("page.js"),
     }
-    page = re.sub("@([A-Z]+)@", lambda found: parts[found[1]].strip(), (SOURCES / "page.html").read_text())
+    page = re.sub("@([A-Z]+)@", lambda found: parts[found[1]].strip(), _source("page.html"))
     with written(target) as part:
         part.write_text(page, encoding="utf-8")
+
+
+def _source(name: str) -> str:
+    return (SOURCES / name).read_text(encoding="utf-8")
 
 
 def webassembly(sources: dict[str, str]) -> bytes:
@@ -74,10 +78,10 @@ def webassembly(sources: dict[str, str]) -> bytes:
         raise UserError(f"no clang: {REMEDY}")
     with tempfile.TemporaryDirectory() as folder:
         for name, text in sources.items():
-            Path(folder, name).write_text(text)
+            Path(folder, name).write_text(text, encoding="utf-8")
         command = ["clang", *FLAGS, f"-I{folder}", f"-I{SOURCES}", str(SOURCES / "page.c"), "-o", f"{folder}/kws.wasm"]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
         except (OSError, subprocess.CalledProcessError) as error:
             lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
             reason = next((line for line in lines if "error" in line), lines[0])

@@ -64,7 +64,10 @@ def flat_step(config: CrnnConfig, params: Any) -> Callable[..., tuple[jax.Array,
     def step(block: jax.Array, *leaves: jax.Array) -> tuple[jax.Array, ...]:
         state: streaming.StreamState = jax.tree.unflatten(tree, leaves)
         state = streaming.reset(config, state, state.frontend.blocks == 0)
+        is_step = state.frontend.blocks >= config.warmup_blocks
         state, logits = streaming.step(params, config, state, jnp.clip(block, -LOUDEST, LOUDEST))
-        return jax.nn.softmax(logits)[:, 1], *jax.tree.leaves(state)
+        # Said once more, since a softmax of NaN may be any number once it is compiled.
+        probability = jnp.where(is_step, jax.nn.softmax(logits)[:, 1], jnp.nan)
+        return probability, *jax.tree.leaves(state)
 
     return step

@@ -106,9 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tyro.cli(listen, prog="python -m experiments.listen", description=__doc__, args=arguments)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    except BrokenPipeError:
+    except OSError as error:
         # The interpreter flushes stdout once more as it exits, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise SystemExit(f"error: cannot write: {error.strerror}") from None
 
 
 if __name__ == "__main__":

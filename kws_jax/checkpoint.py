@@ -5,6 +5,7 @@ configuration and what a detector needs to know. A folder holds orbax's arrays w
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,22 @@ class About:
     validation_hours: float | None = None
     setting: str | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses what no header should say.
+
+        Raises:
+            UserError: If a value is of another kind, not finite, or a text that cannot be printed.
+        """
+        texts = (self.keyword, self.number_format, self.setting)
+        numbers = (self.threshold, self.false_alarms_per_hour, self.validation_hours, self.smoothing, self.seed)
+        whole = (self.smoothing, self.seed)
+        if not (
+            all(text is None or (isinstance(text, str) and text.isprintable()) for text in texts)
+            and all(n is None or (isinstance(n, int | float) and math.isfinite(n)) for n in numbers)
+            and all(n is None or isinstance(n, int) for n in whole)
+        ):
+            raise UserError(f"a checkpoint says of itself what is no text or number: {self}")
 
     def detector(
         self,

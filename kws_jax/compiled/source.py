@@ -1,6 +1,7 @@
 """Writes a model as C99: one file and its header, which need no library, and a small program that listens."""
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def write_c(checkpoint: Path, folder: Path, command: str, as_stored: bool = Fals
     Raises:
         UserError: If there is no such checkpoint, no C for its model, no packed weights, or another folder in the way.
     """
-    names = {"kws.c", "kws.h", *COPIED}
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= names):
-        raise UserError(f"{folder} is there already and holds something else: name an empty folder, or a new one")
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"} if folder.exists() else set()
+    foreign = there - {"kws.c", "kws.h", "listen", *COPIED} or (there if "kws.c" not in there else set())
+    if foreign:
+        raise UserError(f"{folder} is there already and holds {min(foreign)}: name an empty folder, or a new one")
     config, variables, about = load(checkpoint)
     config, variables = fold_batch_norm(config, variables)
     packed = packed_bytes(checkpoint) if as_stored else None
@@ -53,9 +55,9 @@ def write_c(checkpoint: Path, folder: Path, command: str, as_stored: bool = Fals
     with written(folder) as part:
         part.mkdir()
         for name, text in files.items():
-            (part / name).write_text(text)
+            (part / name).write_text(text, encoding="utf-8")
         for name in COPIED:
-            (part / name).write_text((BODIES / name).read_text())
+            shutil.copyfile(BODIES / name, part / name)
 
 
 def c_source(
@@ -74,13 +76,13 @@ def c_source(
         UserError: If there is no C for such a model.
     """
     _check(config, state)
-    origin = origin.replace("*/", "* /")
+    origin = origin.replace("*/", "* /").encode(errors="replace").decode()
     notice = f"/* {origin}.\n\n   SPDX-License-Identifier: MIT; Copyright (c) 2026 The kws-jax authors. */\n\n"
     sizes = {"KWS_" + name: value for name, value in _sizes(config, about, packed is not None).items()}
     defines = "\n".join(f"#define {name} {value}" for name, value in sizes.items())
     stored = _floats(config, state) if packed is None else _packed(config, about.number_format, packed)
     weights = "\n".join([*_tables(config, state), *stored])
-    header, body = ((BODIES / name).read_text() for name in ("kws.h", "kws.c"))
+    header, body = ((BODIES / name).read_text(encoding="utf-8") for name in ("kws.h", "kws.c"))
     return {"kws.h": notice + header.replace("@SIZES@", defines), "kws.c": notice + body.replace("@WEIGHTS@", weights)}
 
 

@@ -6,8 +6,10 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ STEP = np.dtype([("end", "u8"), ("probability", "f4"), ("score", "f4"), ("is_det
 # What Python calls: a model's sizes, which are constants of its header, and steps as columns, which NumPy takes sooner.
 CALLED = """
 size_t kws_state_size(void) { return sizeof(kws_state); }
+size_t kws_block(void) { return KWS_BLOCK; }
 size_t kws_flush_steps(void) { return KWS_FLUSH_STEPS; }
 
 typedef struct { kws_state *state; kws_step *steps; double *times; float *probabilities; } kws_stream;
@@ -49,8 +52,15 @@ int kws_flush_columns(const kws_stream *stream) { return kws_columns(stream, kws
 
 
 def compiler() -> list[str] | None:
-    """The C compiler's command: $CC, or one on the path; None where there is none."""
-    named = shlex.split(os.environ.get("CC", ""))
+    """The C compiler's command: $CC, or one on the path; None where there is none.
+
+    Raises:
+        UserError: If $CC is no command.
+    """
+    try:
+        named = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise UserError(f"CC is no command: {error}") from error
     return named or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1] or None
 
 
@@ -64,26 +74,28 @@ def compiled(header: str, source: str, flags: tuple[str, ...] = FLAGS) -> ctypes
     command = compiler()
     if command is None:
         raise UserError("no C compiler: install gcc or clang, or name one in CC")
-    with tempfile.TemporaryDirectory() as folder:
-        code, library = Path(folder, "kws.c"), Path(folder, "kws.so")
-        Path(folder, "kws.h").write_text(header)
-        code.write_text(source + CALLED)
-        try:
-            subprocess.run(
-                [*command, *flags, *SHARED, str(code), "-o", str(library)], check=True, capture_output=True, text=True
-            )
-            loaded = ctypes.CDLL(str(library))
-        except (OSError, subprocess.CalledProcessError) as error:
-            reason = (getattr(error, "stderr", None) or str(error)).strip().partition("\n")[0]
-            raise UserError(f"{shlex.join(command)} compiles no stream: {reason}") from error
-    loaded.kws_init.argtypes = loaded.kws_flush_columns.argtypes = [ctypes.c_void_p]
-    loaded.kws_push_columns.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
-    loaded.kws_state_size.restype = loaded.kws_flush_steps.restype = ctypes.c_size_t
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "kws.h").write_text(header, encoding="utf-8")
+            Path(folder, "kws.c").write_text(source + CALLED, encoding="utf-8")
+            build = [*command, *flags, *SHARED, "kws.c", "-o", "kws.so"]
+            subprocess.run(build, cwd=folder, check=True, capture_output=True, text=True, errors="replace")
+            loaded = ctypes.CDLL(str(Path(folder, "kws.so")))
+        loaded.kws_init.argtypes = loaded.kws_flush_columns.argtypes = [ctypes.c_void_p]
+        loaded.kws_push_columns.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+        for size in (loaded.kws_state_size, loaded.kws_flush_steps, loaded.kws_block):
+            size.restype = ctypes.c_size_t
+    except (OSError, AttributeError, subprocess.CalledProcessError) as error:
+        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        reason = next((line for line in lines if "error" in line), lines[0])
+        raise UserError(f"{shlex.join(command)} compiles no stream: {reason}") from error
     return loaded
 
 
 class StreamingKws:
     """`kws_jax.streaming.StreamingKws`, step for step, in C; a step comes as soon as its last sample is there.
+
+    Threads may share it, one call at a time; `copy.copy` forks the stream.
 
     Args:
         params: Parameters of a model without batch normalisation.
@@ -101,14 +113,32 @@ class StreamingKws:
                 config, from_variables({"params": params}, config), About(), "Written to be compiled at once"
             )
             library = compiled(text["kws.h"], text["kws.c"])
-        self._library, self._push, self._block_size = library, library.kws_push_columns, config.block_size
-        self._state = np.zeros(library.kws_state_size(), np.uint8)
-        self._make_room(library.kws_flush_steps())
+        if library.kws_block() != config.block_size:
+            raise UserError(f"the library takes steps of {library.kws_block()} samples: it is another model's")
+        self._open(library, np.zeros(library.kws_state_size(), np.uint8))
         self.reset()
+
+    def _open(self, library: ctypes.CDLL, state: np.ndarray) -> None:
+        self._library, self._push, self._block_size = library, library.kws_push_columns, self.config.block_size
+        self._state, self._lock = state, threading.Lock()
+        self._make_room(library.kws_flush_steps())
+
+    def __copy__(self) -> "StreamingKws":
+        """A stream that has heard the same, and goes on by itself."""
+        twin = object.__new__(type(self))
+        twin.config = self.config
+        with self._lock:
+            twin._open(self._library, self._state.copy())
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StreamingKws":
+        """The same."""
+        return self.__copy__()
 
     def reset(self) -> None:
         """Forgets everything heard so far."""
-        self._library.kws_init(self._state.ctypes.data)
+        with self._lock:
+            self._library.kws_init(self._state.ctypes.data)
 
     def push(self, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
         """Takes in the next samples and yields the steps they complete; see `kws_jax.streaming.StreamingKws.push`."""
@@ -124,17 +154,20 @@ class StreamingKws:
             samples = np.require(checked_samples(samples, sample_rate, SAMPLE_RATE), requirements=["C", "W"])
         if not (length := len(samples)):
             return self._times[:0].copy(), self._probabilities[:0].copy()
-        if (most := length // self._block_size + 2) > self._room:
-            self._make_room(most)
-        count = self._push(self._stream, ctypes.byref(ctypes.c_char.from_buffer(samples.data)), length)
-        if count < 0:
-            checked_samples(samples, sample_rate, SAMPLE_RATE)
-        return self._times[:count].copy(), self._probabilities[:count].copy()
+        with self._lock:
+            if (most := length // self._block_size + 2) > self._room:
+                self._make_room(most)
+            count = self._push(self._stream, ctypes.byref(ctypes.c_char.from_buffer(samples.data)), length)
+            if count >= 0:
+                return self._times[:count].copy(), self._probabilities[:count].copy()
+        checked_samples(samples, sample_rate, SAMPLE_RATE)
+        raise AssertionError("C refused samples that are finite")
 
     def flush(self) -> tuple[np.ndarray, np.ndarray]:
         """Ends the stream: yields the steps that need its right edge, and resets."""
-        count = self._library.kws_flush_columns(self._stream)
-        return self._times[:count].copy(), self._probabilities[:count].copy()
+        with self._lock:
+            count = self._library.kws_flush_columns(self._stream)
+            return self._times[:count].copy(), self._probabilities[:count].copy()
 
     def _make_room(self, num_steps: int) -> None:
         self._room, self._steps = num_steps, np.zeros(num_steps, STEP)

@@ -1,6 +1,7 @@
 """Steps in other runtimes: ONNX and StableHLO against the stream, over audio from digital silence to clipping."""
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -64,6 +65,10 @@ def test_stablehlo_streams_as_jax_does(name: str, tmp_path: Path):
     config, variables, _ = checkpoint.load(SHIPPED / f"{name}.safetensors")
     exported = jax.export.deserialize(bytearray((tmp_path / "step.bin").read_bytes()))
     assert set(exported.platforms) == {"cpu", "cuda", "tpu"}
+    alone = [np.zeros((1, *aval.shape[1:]), aval.dtype) for aval in exported.in_avals[1:]]
+    for samples in blocks_of(config, 2, 1)[: config.warmup_blocks]:
+        probability, *alone = exported.call(samples, *alone)
+        assert np.isnan(probability).all(), "nothing is said before the first step"
     streams, found, blocks = 3, [], blocks_of(config, 20, 3)
     state = [np.zeros((streams, *aval.shape[1:]), aval.dtype) for aval in exported.in_avals[1:]]
     for samples in blocks:
@@ -71,12 +76,23 @@ def test_stablehlo_streams_as_jax_does(name: str, tmp_path: Path):
         found.append(np.asarray(probability))
     for stream, ours in enumerate(np.array(found).T):
         expected = heard(streaming.StreamingKws(variables["params"], config), [blocks[:, stream].ravel()])[1]
+        assert np.isnan(ours[: config.warmup_blocks]).all()
         ours = ours[config.warmup_blocks :]
         np.testing.assert_allclose(ours, expected[: len(ours)], rtol=0, atol=SAME_FRAMEWORK)
+
+
+@pytest.mark.parametrize("command", ["to-onnx", "to-stablehlo", "to-c"])
+def test_no_checkpoint_is_written_over(command: str, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    shutil.copyfile(SHIPPED / "student_314x_int5.safetensors", path)
+    for target in (path, Path(".")):
+        with pytest.raises(SystemExit, match="is to be written: name a new"):
+            convert([command, str(path), str(target)])
+    assert path.read_bytes() == (SHIPPED / "student_314x_int5.safetensors").read_bytes()
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path):
     for command in ("to-onnx", "to-stablehlo", "to-c"):
         with pytest.raises(SystemExit, match="is no checkpoint"):
-            convert([command, str(tmp_path / "nothing"), str(tmp_path / "out")])
-        assert not (tmp_path / "out").exists()
+            convert([command, str(tmp_path / "nothing"), str(tmp_path / "out.onnx")])
+        assert not (tmp_path / "out.onnx").exists()

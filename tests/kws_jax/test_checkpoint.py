@@ -1,6 +1,7 @@
 """Checkpoints: what is saved comes back bit for bit, whole or not at all, and what is none is said in one line."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -226,3 +227,20 @@ def test_a_kill_leaves_the_old_whole(kind: str, tmp_path: Path):
     assert content() == "old"
     assert write("new") == 0
     assert content() == "new"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keyword": 5},
+        {"keyword": "a\nb"},
+        {"keyword": "\udc80"},
+        {"smoothing": 2.5},
+        {"false_alarms_per_hour": math.nan},
+    ],
+)
+def test_what_no_header_should_say_is_refused(wrong: dict):
+    """By the annotations where those are checked, and by itself elsewhere."""
+    stored = json.dumps({"config": asdict(TOY), "about": wrong})
+    with pytest.raises(UserError, match=r"what is no text or number|says no configuration"):
+        checkpoint._from_json(stored)

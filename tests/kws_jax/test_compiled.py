@@ -1,9 +1,12 @@
 """Models in C: the text, what it computes under any compiler's options, and the program that listens."""
 
+import copy
 import ctypes
 import json
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -141,6 +144,11 @@ def test_the_program_prints_what_the_detector_finds(
     assert len(lines) > 3, "the test would show nothing"
     assert b'listening for a "word" from probability' in ran.stderr
     assert b"half a sample" in ran.stderr
+    with Path("/dev/full").open("w") as full:
+        program = [tmp_path / "c" / "listen"]
+        unwritten = subprocess.run(program, input=pcm.tobytes(), stdout=full, stderr=subprocess.PIPE, check=False)
+    assert unwritten.returncode == 1
+    assert b"cannot write" in unwritten.stderr
     silent = subprocess.run([tmp_path / "c" / "listen"], input=b"", capture_output=True, check=False)
     assert (silent.returncode, silent.stdout) == (1, b"")
     assert b"no samples on standard input" in silent.stderr
@@ -173,6 +181,7 @@ def test_pcm_is_heard_as_its_floats_are():
 
 def test_the_file_says_where_it_comes_from(tmp_path: Path):
     write_c(SMALL, tmp_path / "c", "a command with */ in it")
+    (tmp_path / "c" / "listen").write_text("what make leaves")
     write_c(SMALL, tmp_path / "c", "again", as_stored=True)
     text = (tmp_path / "c" / "kws.c").read_text()
     assert "MIT" in text
@@ -185,6 +194,26 @@ def test_the_file_says_where_it_comes_from(tmp_path: Path):
         "kws.h",
         "listen.c",
     ]
+
+
+def test_a_copy_goes_on_by_itself_and_threads_share_a_stream():
+    stream, samples = stream_of(SMALL), to_float(PCM)
+    whole = np.concatenate([stream.push(samples[:50_000])[1], stream.push(samples[50_000:])[1]])
+    stream.reset()
+    first = stream.push(samples[:50_000])[1]
+    twin = copy.deepcopy(stream)
+    stream.push(samples[:7_777])
+    np.testing.assert_array_equal(np.concatenate([first, twin.push(samples[50_000:])[1]]), whole)
+    twin.reset()
+    chunks, config = np.array_split(samples, 400), stream.config
+    with ThreadPoolExecutor(4) as threads:
+        steps = sum(threads.map(lambda chunk: len(twin.push(chunk)[0]), chunks))
+    assert steps + len(twin.flush()[0]) == config.num_steps(config.frontend.num_frames(len(PCM)))
+
+
+def test_a_library_of_another_model_is_refused():
+    with pytest.raises(UserError, match="it is another model's"):
+        compiled.StreamingKws(random_variables(TOY)["params"], TOY, stream_of(SMALL)._library)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +233,12 @@ def test_what_cannot_be_written_is_named(config: CrnnConfig, message: str):
 def test_what_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("do not lose")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match=r"holds thesis\.tex: name"):
         write_c(SMALL, tmp_path / "mine", "a test")
-    assert (tmp_path / "mine" / "thesis.tex").exists()
+    (tmp_path / "mine" / "thesis.tex").rename(tmp_path / "mine" / "README.md")
+    with pytest.raises(UserError, match=r"holds README\.md: name"):
+        write_c(SMALL, tmp_path / "mine", "a test")
+    assert (tmp_path / "mine" / "README.md").read_text() == "do not lose"
     with pytest.raises(UserError, match="only int8, int5 or int4 can be read in place"):
         write_c(SHIPPED / "happy" / "base.safetensors", tmp_path / "c", "a test", as_stored=True)
     variables = random_variables(TOY)
@@ -216,6 +248,12 @@ def test_what_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     compiled.compiled.cache_clear()
     monkeypatch.setenv("CC", "no-such-compiler -O9")
     with pytest.raises(UserError, match="no-such-compiler -O9 compiles no stream"):
+        compiled.StreamingKws(random_variables(TOY)["params"], TOY)
+    monkeypatch.setenv("CC", "'unclosed")
+    with pytest.raises(UserError, match="CC is no command: No closing quotation"):
+        compiled.StreamingKws(random_variables(TOY)["params"], TOY)
+    monkeypatch.setenv("CC", f"{sys.executable} -c 'import pathlib; pathlib.Path(\"kws.so\").touch()'")
+    with pytest.raises(UserError, match="compiles no stream"):
         compiled.StreamingKws(random_variables(TOY)["params"], TOY)
     monkeypatch.setenv("CC", "")
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)

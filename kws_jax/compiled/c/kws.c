@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#if KWS_LANES < 1 || KWS_STEP_FRAMES % KWS_LANES
+#error KWS_LANES must divide the frames of a step
+#endif
+
 #if KWS_PACKED
 /* Where a tensor's integers and scales lie in the packed bytes. */
 typedef struct {
@@ -23,8 +27,6 @@ typedef float tensor;
 #define START (LEAD * KWS_HOP + HALF + 1) /* where a stream's first sample lies in state->audio */
 #define GROUP (1 + KWS_WINDOW + (KWS_LANES - 1) * KWS_HOP) /* samples that KWS_LANES frames need, and the one before */
 #define LOUDEST 32768.0f
-
-typedef char lanes_must_divide_a_steps_frames[KWS_STEP_FRAMES % KWS_LANES == 0 ? 1 : -1];
 
 /* Says that a loop's arrays do not overlap, where compilers cannot see it. */
 #if defined(__clang__)
