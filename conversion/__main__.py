@@ -60,6 +60,7 @@ def flax_to_torch(source: Positional[Path], target: Positional[Path]) -> None:
         source: Folder of the Flax checkpoint, or a shipped file.
         target: File to write; the suffix .safetensors or .pt chooses the format.
     """
+    _check_not_source(source, target)
     config, variables, about = checkpoint.load(source)
     write_state_dict(target, from_variables(variables, config), config, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
@@ -125,6 +126,11 @@ def _check_target(target: Path, suffix: str | None = None) -> None:
     """Refuses what would be a checkpoint's end: a forgotten OUT is the last of them."""
     if not target.name or target.suffix == checkpoint.SUFFIX or suffix not in (None, target.suffix):
         raise UserError(f"{target} is to be written: name a new {suffix or 'file'} after the checkpoint")
+
+
+def _check_not_source(source: Path, target: Path) -> None:
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UserError(f"{target} is what is to be converted: name another file to write")
 
 
 def _say(target: Path, signature: list[str]) -> None:

@@ -88,6 +88,8 @@ def test_no_checkpoint_is_written_over(command: str, tmp_path: Path):
     for target in (path, Path(".")):
         with pytest.raises(SystemExit, match="is to be written: name a new"):
             convert([command, str(path), str(target)])
+    with pytest.raises(SystemExit, match="is what is to be converted"):
+        convert(["flax-to-torch", str(path), str(path)])
     assert path.read_bytes() == (SHIPPED / "student_314x_int5.safetensors").read_bytes()
 
 

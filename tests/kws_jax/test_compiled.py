@@ -5,7 +5,6 @@ import ctypes
 import json
 import shutil
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +16,9 @@ from conversion.__main__ import main as convert
 from kws_jax.checkpoint import About, load, packed_bytes, save
 from kws_jax.compiled import stream as compiled
 from kws_jax.compiled.source import c_source, write_c
-from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.config import CrnnConfig
 from kws_jax.data.audio import to_float, to_pcm
 from kws_jax.detector import Detector
-from kws_jax.errors import UserError
 from kws_jax.state_dict import from_variables
 from kws_jax.streaming import StreamingKws
 from tests.helpers.definition import probabilities
@@ -179,23 +177,6 @@ def test_pcm_is_heard_as_its_floats_are():
     np.testing.assert_array_equal(found["probability"][:count], floats)
 
 
-def test_the_file_says_where_it_comes_from(tmp_path: Path):
-    write_c(SMALL, tmp_path / "c", "a command with */ in it")
-    (tmp_path / "c" / "listen").write_text("what make leaves")
-    write_c(SMALL, tmp_path / "c", "again", as_stored=True)
-    text = (tmp_path / "c" / "kws.c").read_text()
-    assert "MIT" in text
-    assert "`again`" in text
-    assert SMALL.name in text
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
-        "Makefile",
-        "README.md",
-        "kws.c",
-        "kws.h",
-        "listen.c",
-    ]
-
-
 def test_a_copy_goes_on_by_itself_and_threads_share_a_stream():
     stream, samples = stream_of(SMALL), to_float(PCM)
     whole = np.concatenate([stream.push(samples[:50_000])[1], stream.push(samples[50_000:])[1]])
@@ -209,53 +190,3 @@ def test_a_copy_goes_on_by_itself_and_threads_share_a_stream():
     with ThreadPoolExecutor(4) as threads:
         steps = sum(threads.map(lambda chunk: len(twin.push(chunk)[0]), chunks))
     assert steps + len(twin.flush()[0]) == config.num_steps(config.frontend.num_frames(len(PCM)))
-
-
-def test_a_library_of_another_model_is_refused():
-    with pytest.raises(UserError, match="it is another model's"):
-        compiled.StreamingKws(random_variables(TOY)["params"], TOY, stream_of(SMALL)._library)
-
-
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        (CrnnConfig(FrontendConfig(window_length=402)), "windows of 402 samples: give a multiple of 4"),
-        (CrnnConfig(FrontendConfig(window_length=4 * 37)), "no prime factor above 31"),
-        (CrnnConfig(num_classes=3), "for 3 classes"),
-    ],
-)
-def test_what_cannot_be_written_is_named(config: CrnnConfig, message: str):
-    state = from_variables(random_variables(config), config)
-    with pytest.raises(UserError, match=message):
-        c_source(config, state, About(), "A test")
-
-
-def test_what_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("do not lose")
-    with pytest.raises(UserError, match=r"holds thesis\.tex: name"):
-        write_c(SMALL, tmp_path / "mine", "a test")
-    (tmp_path / "mine" / "thesis.tex").rename(tmp_path / "mine" / "README.md")
-    with pytest.raises(UserError, match=r"holds README\.md: name"):
-        write_c(SMALL, tmp_path / "mine", "a test")
-    assert (tmp_path / "mine" / "README.md").read_text() == "do not lose"
-    with pytest.raises(UserError, match="only int8, int5 or int4 can be read in place"):
-        write_c(SHIPPED / "happy" / "base.safetensors", tmp_path / "c", "a test", as_stored=True)
-    variables = random_variables(TOY)
-    variables["params"]["classifier"]["bias"] = np.array([np.nan, 0.0], np.float32)
-    with pytest.raises(UserError, match=r"classifier\.bias: a weight is not finite"):
-        compiled.StreamingKws(variables["params"], TOY)
-    compiled.compiled.cache_clear()
-    monkeypatch.setenv("CC", "no-such-compiler -O9")
-    with pytest.raises(UserError, match="no-such-compiler -O9 compiles no stream"):
-        compiled.StreamingKws(random_variables(TOY)["params"], TOY)
-    monkeypatch.setenv("CC", "'unclosed")
-    with pytest.raises(UserError, match="CC is no command: No closing quotation"):
-        compiled.StreamingKws(random_variables(TOY)["params"], TOY)
-    monkeypatch.setenv("CC", f"{sys.executable} -c 'import pathlib; pathlib.Path(\"kws.so\").touch()'")
-    with pytest.raises(UserError, match="compiles no stream"):
-        compiled.StreamingKws(random_variables(TOY)["params"], TOY)
-    monkeypatch.setenv("CC", "")
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="install gcc or clang"):
-        compiled.StreamingKws(random_variables(TOY)["params"], TOY)
