@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import Positional
 
 from conversion.files import has_header, load, to_module, write_state_dict
+from conversion.onnx_step import to_onnx as write_onnx
 from conversion.page import write_page
 from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare
 from kws_jax import checkpoint
@@ -102,10 +103,8 @@ def to_onnx(source: Positional[Path], target: Positional[Path]) -> None:
         source: A shipped file, or a folder of the Flax checkpoint.
         target: File to write.
     """
-    from conversion import onnx_step  # seconds to import
-
     _check_target(target, ".onnx")
-    _say(target, onnx_step.to_onnx(source, target))
+    _say(target, write_onnx(source, target))
 
 
 @app.command
@@ -116,7 +115,7 @@ def to_stablehlo(source: Positional[Path], target: Positional[Path]) -> None:
         source: A shipped file, or a folder of the Flax checkpoint.
         target: File to write; `jax.export.deserialize` reads it.
     """
-    from conversion import stablehlo_step
+    from conversion import stablehlo_step  # a tenth of a second to import
 
     _check_target(target)
     _say(target, stablehlo_step.to_stablehlo(source, target))

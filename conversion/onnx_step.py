@@ -30,7 +30,6 @@ from conversion.files import to_module
 from kws_jax import checkpoint
 from kws_jax.errors import UserError
 from kws_jax.files import written
-from kws_jax.model import fold_batch_norm
 from torch_ref.config import TaskConfig
 from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
@@ -103,8 +102,7 @@ def to_onnx(source: Path, target: Path) -> list[str]:
         import onnxscript  # noqa: F401, what torch exports with
     except ImportError as error:
         raise UserError(f"ONNX needs {error.name}: pip install -e '.[export]'") from error
-    config, variables, about = checkpoint.load(source)
-    config, variables = fold_batch_norm(config, variables)
+    config, variables, about = checkpoint.load_deployed(source)
     step = TorchStep(to_module(config, variables)).eval()
     state = StreamState(*map(torch.zeros_like, step.streaming.init_state(1)))
     names = list(StreamState._fields)

@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kws_jax.checkpoint import About, load, packed_bytes
+from kws_jax.checkpoint import About, load_deployed, packed_bytes
 from kws_jax.compiled.source import c_source
+from kws_jax.compiled.stream import said_of
 from kws_jax.config import CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.files import written
-from kws_jax.model import fold_batch_norm
 from kws_jax.state_dict import from_variables
 
-__all__ = ["webassembly", "write_page"]
+__all__ = ["rendered", "webassembly", "write_page"]
 
 SOURCES = Path(__file__).parent / "page"
 REMEDY = "install clang and lld, version 14 or newer (Debian: apt-get install clang lld)"
-# The smallest code: it takes a fraction of a millisecond for a second of audio. Copies are instructions, no library's.
+# Small code, in which copies are instructions and no library's.
 FLAGS = (
     *("--target=wasm32", "-std=c99", "-Os", "-mbulk-memory", "-fvisibility=hidden", "-nostdlib"),
     *("-Wl,--no-entry", "-Wl,--export-dynamic", "-Wl,--strip-all", "-Wl,--stack-first", "-Wl,-z,stack-size=1048576"),
@@ -52,6 +52,13 @@ def write_page(checkpoints: Sequence[Path], target: Path) -> None:
     words = Counter(model["keyword"] for model in models)
     for model, path in zip(models, checkpoints, strict=True):
         model["name"] = model["keyword"] if words[model["keyword"]] == 1 else f"{model['keyword']}: {path.stem}"
+    with written(target) as part:
+        part.write_text(rendered(models), encoding="utf-8")
+
+
+def rendered(models: list[dict[str, Any]]) -> str:
+    """The page of these models, which it holds as JSON."""
+    words = dict.fromkeys(model["keyword"] for model in models)
     parts = {
         "TITLE": html.escape(f"Listening for {', '.join(words)}"),
         "STYLE": _source("page.css"),
@@ -59,9 +66,7 @@ def write_page(checkpoints: Sequence[Path], target: Path) -> None:
         "MODELS": json.dumps(models).replace("<", "\\u003c"),
         "SCRIPT": _source("sound.js") + _source("page.js"),
     }
-    page = re.sub("@([A-Z]+)@", lambda found: parts[found[1]].strip(), _source("page.html"))
-    with written(target) as part:
-        part.write_text(page, encoding="utf-8")
+    return re.sub("@([A-Z]+)@", lambda found: parts[found[1]].strip(), _source("page.html"))
 
 
 def _source(name: str) -> str:
@@ -83,16 +88,13 @@ def webassembly(sources: dict[str, str]) -> bytes:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
         except (OSError, subprocess.CalledProcessError) as error:
-            lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-            reason = next((line for line in lines if "error" in line), lines[0])
-            raise UserError(f"clang writes no WebAssembly ({reason}): {REMEDY}") from error
+            raise UserError(f"clang writes no WebAssembly ({said_of(error)}): {REMEDY}") from error
         return Path(folder, "kws.wasm").read_bytes()
 
 
 def _model(path: Path) -> dict[str, Any]:
     """What the page knows of a checkpoint."""
-    config, variables, about = load(path)
-    config, variables = fold_batch_norm(config, variables)
+    config, variables, about = load_deployed(path)
     try:
         sources = c_source(config, from_variables(variables, config), about, path.name, packed_bytes(path))
     except UserError as error:

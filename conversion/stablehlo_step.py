@@ -18,7 +18,6 @@ from kws_jax.config import CrnnConfig
 from kws_jax.data.audio import LOUDEST
 from kws_jax.errors import UserError
 from kws_jax.files import written
-from kws_jax.model import fold_batch_norm
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -36,8 +35,7 @@ def to_stablehlo(source: Path, target: Path) -> list[str]:
     Raises:
         UserError: If there is no such checkpoint, or flatbuffers is not installed.
     """
-    config, variables, _ = checkpoint.load(source)
-    config, variables = fold_batch_norm(config, variables)
+    config, variables, _ = checkpoint.load_deployed(source)
     (streams,) = export.symbolic_shape("streams")
     paths, _ = jax.tree_util.tree_flatten_with_path(streaming.init_state(config, 1))
     shapes = [jax.ShapeDtypeStruct((streams, *leaf.shape[1:]), leaf.dtype) for _, leaf in paths]

@@ -18,13 +18,12 @@ import tyro
 from tyro.conf import Positional
 
 from kws_jax.array_types import Params
-from kws_jax.checkpoint import load
+from kws_jax.checkpoint import load_deployed
 from kws_jax.compiled import stream as compiled
 from kws_jax.config import CrnnConfig
 from kws_jax.data.audio import open_source
 from kws_jax.detector import Detection, Detector, DetectorConfig
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
 
 INTERRUPTED = 130  # 128 + SIGINT
@@ -53,8 +52,7 @@ def listen(
         refractory: Seconds after a detection in which there is no other.
     """
     chunks = open_source(source, microphone)
-    config, variables, about = load(checkpoint)
-    config, variables = fold_batch_norm(config, variables)
+    config, variables, about = load_deployed(checkpoint)
     settings = about.detector(config, threshold, smoothing, false_alarms_per_hour)
     detector = Detector(replace(settings, refractory=refractory))
     stream = open_stream(variables["params"], config)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from experiments.plots import StreamResult, plot_stream, save
 from experiments.study.environment import ROOT
 from experiments.study.records import RUNS
-from kws_jax.checkpoint import SUFFIX, describe, load
+from kws_jax.checkpoint import SUFFIX, describe, load_deployed
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.cost import macs_per_clip
 from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
@@ -27,7 +27,7 @@ from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speak
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.model import fold_batch_norm, frames_of
+from kws_jax.model import frames_of
 from kws_jax.streaming import StreamingKws
 
 SHIPPED = ROOT / "checkpoints"
@@ -84,8 +84,8 @@ def main(
         smoothing: Steps that the detector averages over; by default what the checkpoint says, else 1.
         false_alarms_per_hour: 0.2, 0.5, 1 or 2: takes the threshold that the checkpoint has for it.
     """
-    config, variables, about = load(checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword))
-    config, variables = fold_batch_norm(config, variables)
+    path = checkpoint or find_checkpoint(results / RUNS if results else SHIPPED, keyword)
+    config, variables, about = load_deployed(path)
     keyword = keyword or about.keyword
     detector = about.detector(config, threshold, smoothing, false_alarms_per_hour)
     files = choose_files((before, keyword_clip, after), data, speech, keyword)

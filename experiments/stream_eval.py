@@ -28,7 +28,6 @@ from kws_jax.data.scenes import Scenes, build_scenes, gather
 from kws_jax.data.sources import SceneSources
 from kws_jax.data.splits import split_official
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.model import fold_batch_norm
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ class Judgement:
     def run(self, job: "Job") -> float:
         """Writes a checkpoint's record and says its misses at one false alarm an hour; in a worker process."""
         corpus, validation, testing = _heard(self.scenes, job.keyword)
-        config, variables, about = checkpoint.load(job.path)
-        judged = evaluate(*fold_batch_norm(config, variables), validation, testing, self.scenes.seed, self.sliding)
+        config, variables, about = checkpoint.load_deployed(job.path)
+        judged = evaluate(config, variables, validation, testing, self.scenes.seed, self.sliding)
         heard = self.scenes.heard(corpus, job.keyword, validation, testing)
         record = StreamRecord(
             setting=about.setting or job.path.stem, seed=about.seed, heard=heard, **judged, **environment()

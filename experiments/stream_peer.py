@@ -23,7 +23,7 @@ from experiments.stream_eval import SceneRecipe
 from experiments.streams.judging import Chosen, judge
 from experiments.study.environment import environment
 from experiments.study.stream_records import PEERS, PeerRecord, write_stream
-from kws_jax.checkpoint import restore
+from kws_jax.checkpoint import load_deployed
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
@@ -31,7 +31,6 @@ from kws_jax.data.scenes import Scenes
 from kws_jax.detector import DetectorConfig, spaced
 from kws_jax.errors import UserError, one_line_errors
 from kws_jax.evaluation.stream_metrics import Detect, count_errors
-from kws_jax.model import fold_batch_norm
 from kws_jax.streaming import StreamingKws
 
 CHUNK = 1_280  # samples, 80 ms: a block of ours
@@ -141,7 +140,7 @@ def _time_peer(keyword: str, waveform: np.ndarray) -> dict[str, float]:
 
 
 def _time_ours(path: Path, waveform: np.ndarray) -> dict[str, float]:
-    config, variables = fold_batch_norm(*restore(path))
+    config, variables, _ = load_deployed(path)
     stream = StreamingKws(variables["params"], config)
     stream.push(to_float(waveform[:CHUNK]))  # compiles
     stream.reset()

@@ -20,10 +20,22 @@ from kws_jax.array_types import Params
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
 from kws_jax.files import written
+from kws_jax.model import fold_batch_norm
 from kws_jax.number_formats import MATRIX_BITS, dequantized
 from kws_jax.state_dict import to_variables
 
-__all__ = ["About", "Checkpoint", "describe", "header", "load", "packed_bytes", "restore", "rewrite", "save"]
+__all__ = [
+    "About",
+    "Checkpoint",
+    "describe",
+    "header",
+    "load",
+    "load_deployed",
+    "packed_bytes",
+    "restore",
+    "rewrite",
+    "save",
+]
 
 HEADER_KEY = "kws"  # a single one, since safetensors draws the order of several
 SUFFIX = ".safetensors"
@@ -62,6 +74,12 @@ def load(path: Path | str) -> Checkpoint:
     return Checkpoint(config, jax.tree.map(jnp.asarray, variables), about)
 
 
+def load_deployed(path: Path | str) -> Checkpoint:
+    """`load`, with batch normalisation folded where there is any: the model as it streams."""
+    config, variables, about = load(path)
+    return Checkpoint(*fold_batch_norm(config, variables), about)
+
+
 def restore(path: Path | str) -> tuple[CrnnConfig, dict[str, Params]]:
     """Reads a model without what is known of it; see `load`."""
     config, variables, _ = load(path)
@@ -70,10 +88,10 @@ def restore(path: Path | str) -> tuple[CrnnConfig, dict[str, Params]]:
 
 def packed_bytes(path: Path) -> bytes | None:
     """The packed integers of a shipped file; None where its weights are stored otherwise."""
-    if path.is_dir() or describe(path)[1].number_format not in MATRIX_BITS:
+    if path.is_dir() or (number_format := describe(path)[1].number_format) not in MATRIX_BITS:
         return None
     with safe_open(path, "np") as file:
-        stored: np.ndarray = file.get_tensor(describe(path)[1].number_format)
+        stored: np.ndarray = file.get_tensor(number_format)
     return stored.tobytes()
 
 

@@ -87,13 +87,12 @@ def microcontroller_row(name: str, config: CrnnConfig, number_format: str) -> di
     about = About(number_format=number_format)
     text = c_source(config, from_variables(variables, config), about, "Written to be measured", packed)
     found = microcontroller.run_on_cortex_m4(text, to_pcm(timing.some_audio(MICROCONTROLLER_SECONDS)))
-    window = 4 * (2 + config.frontend.window_length)  # bytes of samples in the state
     return {
         "model": name,
         "number_format": number_format,
         "flash_bytes": found.flash_bytes,
         "memory_bytes": found.state_bytes + found.stack_bytes,
-        "of_it_samples": window,
+        "of_it_samples": found.sample_bytes,
         "instructions_per_second": found.instructions_per_second,
     }
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kws_jax.compiled.stream import STEP
+from kws_jax.compiled.stream import STEP, said_of
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
 
@@ -29,6 +29,7 @@ class Measured(NamedTuple):
         steps: As `kws_jax.compiled.stream.STEP` has them.
         flash_bytes: Code, constants and weights, what the library gives included; not the board's start-up.
         state_bytes: Of one stream, the samples that it holds included.
+        sample_bytes: Of these samples.
         stack_bytes: At its deepest.
         instructions_per_second: Of audio.
     """
@@ -36,6 +37,7 @@ class Measured(NamedTuple):
     steps: np.ndarray
     flash_bytes: int
     state_bytes: int
+    sample_bytes: int
     stack_bytes: int
     instructions_per_second: float
 
@@ -70,17 +72,18 @@ def run_on_cortex_m4(text: dict[str, str], pcm: np.ndarray, optimize: str = "-Os
         _run(folder, "arm-none-eabi-gcc", *CORE, *link, "main.o", "kws.o", "-o", "kws.elf")
         emulate = ("qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none")
         _run(folder, *emulate, "-semihosting", "-icount", "shift=0", "-kernel", "kws.elf")
-        ticks, stack, state = np.fromfile(folder / "taken.bin", "<u8").tolist()
+        ticks, stack, state, samples = np.fromfile(folder / "taken.bin", "<u8").tolist()
         sizes = [_text_size(folder, file) for file in ("kws.elf", "main.o")]
         steps = np.fromfile(folder / "steps.bin", STEP)
-    return Measured(steps, sizes[0] - sizes[1], state, stack, ticks * INSTRUCTIONS_A_TICK * SAMPLE_RATE / len(pcm))
+    rate = ticks * INSTRUCTIONS_A_TICK * SAMPLE_RATE / len(pcm)
+    return Measured(steps, sizes[0] - sizes[1], state, samples, stack, rate)
 
 
 def _run(folder: Path, *command: str) -> str:
     try:
         return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300).stdout
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{command[0]} fails: {error.stderr.strip().splitlines()[:1]}") from error
+        raise UserError(f"{command[0]} fails: {said_of(error)}") from error
     except subprocess.TimeoutExpired as error:
         raise UserError(f"{command[0]} does not end") from error
 

@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -80,14 +80,20 @@ def _against(comparison: Comparison, entries: Sequence[Entry], cost: str) -> Fig
     """Errors with their intervals over a cost, every point with its name; equal costs stand side by side."""
     figure, axes = _frame(comparison, entries, cost)
     ordered = sorted(entries, key=lambda entry: (entry.cost(cost), entry.name))
+    places = _side_by_side({entry.name: entry.cost(cost) for entry in entries})
     for number, entry in enumerate(ordered):
-        same = [other.name for other in ordered if math.isclose(entry.cost(cost), other.cost(cost))]
-        x = entry.cost(cost) * 1.12 ** (same.index(entry.name) - (len(same) - 1) / 2)
+        x = places[entry.name]
         low, high = _draw_interval(axes, x, entry)
         y, up, side = (high, 5, "bottom") if number % 2 else (low, -5, "top")
         where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side}
         axes.annotate(entry.name, (x, y), (0, up), **where, color=_colour(entry.name))
     return figure
+
+
+def _side_by_side(costs: Mapping[str, float]) -> dict[str, float]:
+    """Where names stand on a logarithmic axis: at their cost, equal costs beside each other in the names' order."""
+    same = {name: sorted(n for n, other in costs.items() if math.isclose(cost, other)) for name, cost in costs.items()}
+    return {n: cost * 1.12 ** (same[n].index(n) - (len(same[n]) - 1) / 2) for n, cost in costs.items()}
 
 
 def _crowd(comparison: Comparison) -> Figure:
@@ -211,12 +217,10 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
         costs[IN_C] = {name: entries[name].clock[RUNTIME].microseconds for name in names}
     figure = Figure(figsize=(4.6 * len(costs), 4.4))
     for axes, (label, cost) in zip(figure.subplots(1, len(costs), sharey=True), costs.items(), strict=True):
-        found = sorted(names, key=lambda name: (cost[name], name))
+        found, places = sorted(names, key=lambda name: (cost[name], name)), _side_by_side(cost)
         for number, name in enumerate(found):
             estimate, *ends = (100 * share for share in study.misses(name))
-            same = [other for other in found if math.isclose(cost[name], cost[other])]
-            x = cost[name] * 1.12 ** (same.index(name) - (len(same) - 1) / 2)
-            colour, learnt = _colour(name), "_stream" in name
+            x, colour, learnt = places[name], _colour(name), "_stream" in name
             axes.plot([x, x], ends, color=colour, linewidth=1)
             face = colour if learnt else "white"
             axes.plot(

@@ -6,16 +6,14 @@ from pathlib import Path
 from experiments.streams.judging import Run, choose
 from experiments.streams.modes import stream
 from experiments.study.stream_records import IN_USE, LIMITS
-from kws_jax.checkpoint import About, load
+from kws_jax.checkpoint import About, load_deployed
 from kws_jax.data.scenes import Scenes
 from kws_jax.evaluation.stream_metrics import threshold_at
-from kws_jax.model import fold_batch_norm
 
 
 def with_thresholds(path: Path, about: About, scenes: Scenes) -> About:
     """What is known of a model, with the thresholds that validation speakers choose, as far as there are."""
-    config, variables, _ = load(path)
-    config, variables = fold_batch_norm(config, variables)
+    config, variables, _ = load_deployed(path)
     chosen = choose(Run(*stream(variables["params"], config, scenes.waveforms)), scenes, config.step_duration)
     found = {limit: threshold_at(chosen.counts.det(), limit) for limit in LIMITS}
     points = {limit: round(threshold, 6) for limit, threshold in found.items() if threshold is not None}

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kws_jax.checkpoint import About, load, packed_bytes
+from kws_jax.checkpoint import About, load_deployed, packed_bytes
 from kws_jax.config import POWER_RANGE, SAMPLE_RATE, CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.files import written
 from kws_jax.frontend import mel_corners
 from kws_jax.layers import PCEN_FLOOR, PCEN_GAIN, PCEN_SCALE
-from kws_jax.model import fold_batch_norm
 from kws_jax.number_formats import places
 from kws_jax.state_dict import from_variables
 
@@ -41,8 +40,7 @@ def write_c(checkpoint: Path, folder: Path, command: str, as_stored: bool = Fals
     foreign = there - {"kws.c", "kws.h", "listen", *COPIED} or (there if "kws.c" not in there else set())
     if foreign:
         raise UserError(f"{folder} is there already and holds {min(foreign)}: name an empty folder, or a new one")
-    config, variables, about = load(checkpoint)
-    config, variables = fold_batch_norm(config, variables)
+    config, variables, about = load_deployed(checkpoint)
     packed = packed_bytes(checkpoint) if as_stored else None
     if as_stored and packed is None:
         formats = "int8, int5 or int4"
@@ -161,7 +159,6 @@ def _tables(config: CrnnConfig, state: dict[str, np.ndarray]) -> Iterator[str]:
     frequencies = np.linspace(0, SAMPLE_RATE / 2, config.frontend.num_bins)
     # Bins of a segment lie between two corners, from the lower one on.
     starts = np.searchsorted(frequencies, corners)
-    starts[-1] = min(starts[-1], config.frontend.num_bins)
     bins = np.arange(starts[0], starts[-1])
     segment = np.searchsorted(starts, bins, side="right") - 1
     rise = (frequencies[bins] - corners[segment]) / np.diff(corners)[segment]

@@ -1,4 +1,4 @@
-"""The stream of `kws_jax.streaming`, compiled from C on this machine: for one stream at a time, a tenth of the cost."""
+"""The stream of `kws_jax.streaming`, compiled from C on this machine: one stream, at a fraction of the cost."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ from kws_jax.data.audio import checked_samples
 from kws_jax.errors import UserError
 from kws_jax.state_dict import from_variables
 
-__all__ = ["StreamingKws", "compiled", "compiler"]
+__all__ = ["StreamingKws", "compiled", "compiler", "said_of"]
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
 SHARED = ("-std=c99", "-fPIC", "-shared")
@@ -86,10 +86,14 @@ def compiled(header: str, source: str, flags: tuple[str, ...] = FLAGS) -> ctypes
         for size in (loaded.kws_state_size, loaded.kws_flush_steps, loaded.kws_block):
             size.restype = ctypes.c_size_t
     except (OSError, AttributeError, subprocess.CalledProcessError) as error:
-        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        reason = next((line for line in lines if "error" in line), lines[0])
-        raise UserError(f"{shlex.join(command)} compiles no stream: {reason}") from error
+        raise UserError(f"{shlex.join(command)} compiles no stream: {said_of(error)}") from error
     return loaded
+
+
+def said_of(error: Exception) -> str:
+    """The line of a program's error output that says why it failed; of an error without, its own first line."""
+    lines = [*(getattr(error, "stderr", None) or "").splitlines(), *str(error).splitlines()]
+    return next((line for line in lines if "error" in line), lines[0]).strip()
 
 
 class StreamingKws:

@@ -109,9 +109,9 @@ def open_source(source: str | None, microphone: bool) -> Iterator[np.ndarray]:
         raise UserError("name one source: a sound file, - for standard input, or --microphone")
     if source is None:
         return microphone_chunks()
-    if source == "-" and sys.stdin is None:
-        raise UserError("standard input is closed: pipe 16-bit PCM, one channel, 16 kHz, into it")
     if source == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed: pipe 16-bit PCM, one channel, 16 kHz, into it")
         return pcm_chunks(cast(BufferedIOBase, sys.stdin.buffer))
     if not Path(source).exists():
         raise UserError(f"no file {source}")

@@ -179,3 +179,5 @@ def test_the_shipped_page_holds_the_shipped_detectors():
         config, _, about = load(path)
         assert float(about.detector(config).level) == model["points"][model["point"]]["level"]
     assert (ROOT / "docs" / "listen.html").stat().st_size < MOST_BYTES
+    built = (ROOT / "docs" / "listen.html").read_text(encoding="utf-8")
+    assert built == page.rendered([*models.values()]), "build it again: its sources have changed"

@@ -19,14 +19,13 @@ from experiments import listen
 from kws_jax.checkpoint import About
 from kws_jax.data import audio
 from kws_jax.detector import DetectorConfig, detections
-from tests.helpers.models import TOY, noise, random_variables
+from tests.helpers.models import TOY, loud_and_quiet, random_variables
 from torch_ref.packing import to_packed
 from torch_ref.streaming import StreamingKws
 
 ROOT = Path(__file__).parents[2]
 MODEL = to_packed(to_module(TOY, random_variables(TOY)), "int5")
-# Loud and quiet by turns, so that the probability crosses any threshold in its range often; whole PCM values.
-PCM = audio.to_pcm(noise(0, 1, 40_001)[0] * np.repeat(np.float32([3, 0.02] * 21), 1_000)[:40_001])
+PCM = loud_and_quiet(40_001, 1_000)  # the probability crosses any threshold in its range often
 SAMPLES = audio.to_float(PCM)
 
 

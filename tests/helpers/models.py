@@ -1,5 +1,6 @@
 """Models and clips that several test files share."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from kws_jax.config import BASE, CrnnConfig, FrontendConfig
+from kws_jax.data.audio import to_pcm
 from kws_jax.model import fold_batch_norm, init_variables
 
 # A student in training form: pooled, batch-normalised, one layer.
@@ -72,6 +74,18 @@ def _random_variables(config: CrnnConfig, seed: int) -> dict[str, Any]:
         stats = {"mean": rng.normal(size=shape), "var": rng.uniform(0.5, 2, shape)}
         variables["batch_stats"] = {"batch_norm": {k: v.astype(np.float32) for k, v in stats.items()}}
     return fold_batch_norm(config, variables)[1]
+
+
+def loud_and_quiet(length: int, period: int) -> np.ndarray:
+    """PCM of noise, loud and quiet by turns, so that a model's probability rises and falls."""
+    return to_pcm(noise(0, 1, length)[0] * np.repeat(np.float32([3, 0.02] * 21), period)[:length])
+
+
+def speech_like(seed: int, seconds: int, levels: Sequence[float]) -> np.ndarray:
+    """Noise that swells and fades four times a second, each second at one of the levels, float32."""
+    rng, time = np.random.default_rng(seed), np.arange(seconds * 16_000) / 16_000
+    loudness = np.repeat(rng.choice(levels, seconds), 16_000)
+    return (rng.normal(size=len(time)) * loudness * np.abs(np.sin(np.pi * 4 * time))).astype(np.float32)
 
 
 def noise(seed: int, batch: int, samples: int, level: float = 0.1) -> np.ndarray:

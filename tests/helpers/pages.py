@@ -8,16 +8,14 @@ import pytest
 
 from kws_jax.checkpoint import About, save
 from kws_jax.compiled import stream as compiled
-from kws_jax.data.audio import to_float, to_pcm
+from kws_jax.data.audio import to_float
 from tests.helpers import browser
-from tests.helpers.models import TOY, noise, random_variables
+from tests.helpers.models import TOY, loud_and_quiet, random_variables
 from tests.helpers.streams import heard
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 KEYWORD = 'a "word" & </script><b>'
-# Loud and quiet by turns, so that a model's probability rises and falls.
-LOUDNESS = np.repeat(np.float32([3, 0.02] * 21), 4_000)[:160_001]
-PCM = to_pcm(np.clip(noise(0, 1, 160_001)[0] * LOUDNESS, -1, 1))
+PCM = loud_and_quiet(160_001, 4_000)
 
 needs_clang = pytest.mark.skipif(not shutil.which("clang") or not shutil.which("wasm-ld"), reason="needs clang and lld")
 needs_node = pytest.mark.skipif(not shutil.which("node"), reason="needs Node")

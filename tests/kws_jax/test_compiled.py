@@ -22,7 +22,7 @@ from kws_jax.detector import Detector
 from kws_jax.state_dict import from_variables
 from kws_jax.streaming import StreamingKws
 from tests.helpers.definition import probabilities
-from tests.helpers.models import TOY, noise, random_variables
+from tests.helpers.models import TOY, loud_and_quiet, random_variables, speech_like
 from tests.helpers.streams import heard
 from tests.tolerances import C_AND_DEFINITION, C_AND_JAX
 
@@ -33,14 +33,8 @@ SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 pytestmark = pytest.mark.skipif(compiled.compiler() is None, reason="needs a C compiler")
 
 
-def speech_like(seconds: int) -> np.ndarray:
-    """PCM that swells and fades four times a second, with seconds of digital silence and of bursts near clipping."""
-    rng, time = np.random.default_rng(0), np.arange(seconds * 16_000) / 16_000
-    loudness = np.repeat(rng.choice([0.0, 0.001, 0.01, 0.1, 0.3], seconds), 16_000)
-    return to_pcm((rng.normal(size=len(time)) * loudness * np.abs(np.sin(np.pi * 4 * time))).astype(np.float32))
-
-
-PCM = np.append(speech_like(20), speech_like(1)[:777])
+LEVELS = (0.0, 0.001, 0.01, 0.1, 0.3)  # from digital silence to bursts near clipping
+PCM = to_pcm(np.append(speech_like(0, 20, LEVELS), speech_like(0, 1, LEVELS)[:777]))
 
 
 def written(path: Path, as_stored: bool) -> dict[str, str]:
@@ -119,7 +113,7 @@ def detections(path: Path, pcm: np.ndarray) -> list[tuple[float, float]]:
 @pytest.fixture
 def often(tmp_path: Path) -> tuple[Path, np.ndarray]:
     """A checkpoint whose probability crosses its threshold often, and the PCM in which it does."""
-    pcm = to_pcm(noise(0, 1, 160_001)[0] * np.repeat(np.float32([3, 0.02] * 21), 4_000)[:160_001])
+    pcm = loud_and_quiet(160_001, 4_000)
     variables = random_variables(TOY)
     middle = float(np.median(heard(StreamingKws(variables["params"], TOY), [to_float(pcm)])[1]))
     save(tmp_path / "toy", TOY, variables, About('a "word"', threshold=round(middle, 4), smoothing=3))

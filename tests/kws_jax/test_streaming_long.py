@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional
 
 from kws_jax.compiled import stream as compiled
+from tests.helpers import models
 from tests.helpers.models import CONFIGS
 from tests.helpers.streams import SIDES, Stream, both_sides, stream_of, trailing_probabilities
 from tests.tolerances import CROSS_FRAMEWORK, EXACT
@@ -28,12 +29,8 @@ pytestmark = pytest.mark.slow
 
 
 def speech_like(minute: int) -> np.ndarray:
-    """Noise that swells and fades four times a second, with pauses of digital silence and bursts near clipping."""
-    rng = np.random.default_rng(minute)
-    seconds = np.arange(MINUTE) / 16_000
-    loudness = np.repeat(rng.choice([0.0, 0.003, 0.03, 0.3], 60), 16_000)
-    samples = rng.normal(size=MINUTE) * loudness * np.abs(np.sin(np.pi * 4 * seconds))
-    return samples.astype(np.float32)
+    """With pauses of digital silence and bursts near clipping."""
+    return models.speech_like(minute, 60, (0.0, 0.003, 0.03, 0.3))
 
 
 def resident_bytes() -> int:

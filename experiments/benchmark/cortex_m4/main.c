@@ -47,7 +47,8 @@ int main(void) {
     }
     uint32_t *untouched = stack_bottom;
     while (*untouched == PAINT) untouched++;
-    uint64_t taken[3] = {ticks, (uint64_t)((char *)stack_top - (char *)untouched), sizeof stream};
+    uint64_t stack = (uint64_t)((char *)stack_top - (char *)untouched);
+    uint64_t taken[4] = {ticks, stack, sizeof stream, sizeof stream.audio};
     put(opened("taken.bin", 9, 5), taken, sizeof taken);
     host(EXIT, (void *)STOPPED);
     return 0;
