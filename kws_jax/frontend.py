@@ -7,8 +7,10 @@ mirrored at both ends, as in torch.stft(center=True, pad_mode="reflect").
 from functools import lru_cache
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from kws_jax.array_types import LogMel, MelPower, Waveform
@@ -41,8 +43,11 @@ def mel_filterbank(config: FrontendConfig) -> np.ndarray:
 def _frames_to_power(
     config: FrontendConfig, samples: Float[Array, "batch padded"], num_frames: int
 ) -> Float[Array, "batch frames mels"]:
-    starts = np.arange(num_frames)[:, None] * config.hop_length
-    frames = samples[:, starts + np.arange(config.window_length)]
+    starts = jnp.arange(num_frames) * config.hop_length
+    # Each frame copied whole: a gather of single samples takes a tenth of a stream's time more.
+    frames = jax.vmap(lambda start: lax.dynamic_slice_in_dim(samples, start, config.window_length, 1), out_axes=1)(
+        starts
+    )
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(config.window_length) / config.window_length)
     spectrum = jnp.fft.rfft(frames * window.astype(np.float32))
     power = spectrum.real**2 + spectrum.imag**2

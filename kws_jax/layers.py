@@ -192,23 +192,23 @@ def attend(outputs: Sequence, energies: AttentionWeights) -> tuple[Float[Array, 
 
 
 def attend_trailing(
-    outputs: Sequence, energies: AttentionWeights, window_length: int, num_steps: int | None = None
-) -> Float[Array, "batch last hidden"]:
+    values: Sequence, energies: AttentionWeights, window_length: int, num_steps: int | None = None
+) -> Float[Array, "batch last values"]:
     """`attend` at each of the last steps over those up to it, `window_length` at most: a stream's attention, at once.
 
     Costs num_steps x steps. An energy of -inf leaves a step out of all windows but its own.
 
     Args:
-        outputs: The GRU's.
+        values: Of the steps: the GRU's outputs, or anything linear in them.
         energies: Of the attention.
         window_length: Steps.
         num_steps: How many of the last steps attend; all by default.
     """
-    steps = jnp.arange(outputs.shape[1])
-    attending = steps[outputs.shape[1] - (num_steps or outputs.shape[1]) :]
+    steps = jnp.arange(values.shape[1])
+    attending = steps[values.shape[1] - (num_steps or values.shape[1]) :]
     age = attending[:, None] - steps
     is_seen = jnp.isfinite(energies)
     in_window = (age >= 0) & (age < window_length) & (is_seen[:, None, :] | (age == 0))
     known = jnp.where(is_seen, energies, 0.0)
     weights = nn.softmax(jnp.where(in_window, known[:, None, :], -jnp.inf), axis=2)
-    return jnp.einsum("bts,bsh->bth", weights, outputs)
+    return jnp.einsum("bts,bsh->bth", weights, values)

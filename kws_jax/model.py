@@ -107,7 +107,7 @@ class Crnn(nn.Module):
         """Logits of every step of whole tracks, attending over the trailing window, from a hidden state of zero."""
         features = self.convolve(frames, training)
         outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0]), training)
-        return self.classifier(attend_trailing(outputs, energies, self.config.max_window_length))
+        return attend_trailing(self.classifier(outputs), energies, self.config.max_window_length)
 
     def outputs(self, frames: Frames, training: bool = False) -> Outputs:
         """All outputs of whole clips, from a hidden state of zero."""

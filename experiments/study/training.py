@@ -15,6 +15,7 @@ from experiments.study.provenance import FILE, is_made_so, provenance, to_json, 
 from experiments.study.records import LOG, UNFINISHED, Training, read_lines
 from experiments.study.settings import NumberFormat, Setting
 from experiments.study.task import Task
+from kws_jax import devices
 from kws_jax.checkpoint import About
 from kws_jax.config import CrnnConfig
 from kws_jax.data.audio import to_float
@@ -112,7 +113,10 @@ def _train_in_jax(setting: Setting, recipe: Recipe, task: Task, identity: str) -
     def attempt(number: int) -> Attempt:
         seed, log_path = task.seed + RESTART_SEEDS * number, folder / UNFINISHED / f"{number}.jsonl"
         resume = jax_resume.Resume(folder / UNFINISHED / f"training_{number}", identity)
-        trained = fold_batch_norm(*train(config, recipe, training_set, draw, seed, teacher, log_path, initial, resume))
+        mesh = devices.all_that_divide(recipe.batch_size)
+        trained = fold_batch_norm(
+            *train(config, recipe, training_set, draw, seed, teacher, log_path, initial, resume, mesh)
+        )
         model = in_format(*trained, setting.number_format)
         return Attempt(trained[0], model, log_path, _choice_error(setting, task, model))
 

@@ -1,5 +1,6 @@
 """What a training step makes small: losses as means over the batch, and how the recipe puts them together."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from kws_jax.array_types import AttentionWeights, Frames, Key, Logits, MelPower, Params
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.errors import UserError
 from kws_jax.model import Crnn, Outputs
 from kws_jax.training.augment import mask_frames
 from kws_jax.training.recipe import Recipe
@@ -87,6 +89,22 @@ class Teacher(NamedTuple):
 
     config: CrnnConfig
     variables: dict[str, Params]
+
+
+def check_teacher(config: CrnnConfig, recipe: Recipe, teacher: Teacher | None) -> None:
+    """Sees that there is a teacher where the recipe asks for one, and that it hears what the model hears.
+
+    Raises:
+        ValueError: If there is none.
+        UserError: If it has another front end.
+    """
+    if recipe.is_taught and teacher is None:
+        raise ValueError("the recipe asks for a teacher, but there is none")
+    if (
+        teacher is not None
+        and replace(teacher.config.frontend, compression=config.frontend.compression) != config.frontend
+    ):
+        raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
 
 
 def step_times(config: CrnnConfig, num_steps: int) -> Float[Array, " steps"]:

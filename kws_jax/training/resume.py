@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from kws_jax.devices import is_key, numbers
 from kws_jax.errors import UserError
 
 State = TypeVar("State")
@@ -89,20 +90,12 @@ class TrainingSaver:
 
 def _to_arrays(state: Any) -> dict[str, np.ndarray]:
     """The leaves, numbered; of random keys, their numbers."""
-    return {str(number): np.asarray(_plain(leaf)) for number, leaf in enumerate(jax.tree.leaves(state))}
+    return {str(number): np.asarray(numbers(leaf)) for number, leaf in enumerate(jax.tree.leaves(state))}
 
 
 def _from_arrays(arrays: dict[str, np.ndarray], like: Any) -> Any:
     """Inverse of `_to_arrays`."""
     leaves, structure = jax.tree.flatten(like)
     saved = [jnp.asarray(arrays[str(number)]) for number in range(len(leaves))]
-    kept = [jax.random.wrap_key_data(new) if _is_key(old) else new for new, old in zip(saved, leaves, strict=True)]
+    kept = [jax.random.wrap_key_data(new) if is_key(old) else new for new, old in zip(saved, leaves, strict=True)]
     return jax.tree.unflatten(structure, kept)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _plain(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf

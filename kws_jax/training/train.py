@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,15 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
+from kws_jax import devices
 from kws_jax.array_types import Key, Params
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.model import init_variables
 from kws_jax.training.augment import augment_power
-from kws_jax.training.losses import Batch, Teacher, loss_function
+from kws_jax.training.losses import Batch, Teacher, check_teacher, loss_function
 from kws_jax.training.pruning import Masks, advance, full_masks, importance, masked, slim
 from kws_jax.training.quantization import fake_quantize_params
 from kws_jax.training.recipe import Recipe, optimizer
@@ -159,6 +160,7 @@ def train(
     log_path: Path | None = None,
     initial: dict[str, Params] | None = None,
     resume: Resume | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[CrnnConfig, dict[str, Params]]:
     """Trains a model and returns it after the last epoch, averaged and slimmed where the recipe says so.
 
@@ -174,29 +176,33 @@ def train(
         initial: Variables to go on from; fresh ones by default.
         resume: Where to keep the training between epochs, and to go on from after a kill, to the same result bit for
             bit.
+        mesh: Devices that take a part of each batch; one takes all without. It is the same training but for rounding.
+            With devices of several processes, all of them call this with the same, and the first writes the log.
 
     Raises:
         UserError: If an epoch has fewer clips than a batch, the teacher has another front end than the model, or what
             is to be gone on from is damaged.
-        ValueError: If the recipe asks for a teacher and there is none.
+        ValueError: If the recipe asks for a teacher and there is none, or the devices do not divide a batch.
         IndexError: If an index is none of the training set; on a device it would silently become the last clip.
         RuntimeError: If the loss or a weight is no longer finite.
     """
-    _check_teacher(config, recipe, teacher)
+    check_teacher(config, recipe, teacher)
     steps = _steps_per_epoch(draw(0).shape[0], recipe.batch_size)
     num_steps = recipe.epochs * steps
     init_key, key = jax.random.split(jax.random.key(seed))
     state = start_state(initial or init_variables(init_key, config), config, optimizer(recipe, num_steps), key)
     taught_by, knowledge = (teacher.config, teacher.variables) if teacher and recipe.is_taught else (None, None)
-    training_set = jax.tree.map(jnp.asarray, training_set)
+    everywhere, divided = devices.copied(mesh), devices.divided(mesh, 1, recipe.batch_size)
+    training_set, knowledge = jax.device_put((training_set, knowledge), everywhere)
     positions, seconds = training_set.power.shape[0], 1.0
     if isinstance(training_set, SceneSet):
         positions, seconds = positions - num_window_frames(config, recipe) + 1, recipe.window
     with closing(TrainingSaver(resume, repr((config, recipe, seed, steps)))) as saver:
         state, lines = saver.load(state)
+        state = devices.put(state, everywhere)
         _write_log(log_path, lines)
         for number in (progress := tqdm(range(len(lines), recipe.epochs), desc="student", unit="epoch")):
-            batches = _batches(draw(number), steps, recipe.batch_size, positions)
+            batches = jax.device_put(_batches(draw(number), steps, recipe.batch_size, positions), divided)
             start = time.perf_counter()
             state, losses = train_epoch(state, training_set, batches, knowledge, config, recipe, taught_by, num_steps)
             loss = float(losses.mean())
@@ -210,21 +216,11 @@ def train(
     return slim(config, state.average, state.masks) if recipe.pruning else (config, state.average)
 
 
-def _check_teacher(config: CrnnConfig, recipe: Recipe, teacher: Teacher | None) -> None:
-    if recipe.is_taught and teacher is None:
-        raise ValueError("the recipe asks for a teacher, but there is none")
-    if (
-        teacher is not None
-        and replace(teacher.config.frontend, compression=config.frontend.compression) != config.frontend
-    ):
-        raise UserError(f"the teacher's front end {teacher.config.frontend} is not the model's {config.frontend}")
-
-
-def _batches(drawn: np.ndarray, steps: int, batch_size: int, clips: int) -> Int[Array, "steps batch"]:
+def _batches(drawn: np.ndarray, steps: int, batch_size: int, clips: int) -> Int[np.ndarray, "steps batch"]:
     drawn = drawn[: steps * batch_size]
     if drawn.min() < 0 or drawn.max() >= clips:
         raise IndexError(f"an epoch draws clips {drawn.min()} to {drawn.max()} of {clips}")
-    return jnp.asarray(drawn.reshape(steps, batch_size))
+    return drawn.reshape(steps, batch_size).astype(np.int32)
 
 
 def _line(number: int, steps: int, loss: float, elapsed: float, clips: float, lines: Lines) -> dict[str, Any]:
@@ -235,7 +231,7 @@ def _line(number: int, steps: int, loss: float, elapsed: float, clips: float, li
 
 
 def _write_log(path: Path | None, lines: Lines) -> None:
-    if path and lines:
+    if path and lines and jax.process_index() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

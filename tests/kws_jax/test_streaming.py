@@ -1,5 +1,6 @@
 """Every stateful part of the stream, and the whole, against offline."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from kws_jax import frontend, streaming
-from kws_jax.config import CrnnConfig, FrontendConfig
+from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
 from kws_jax.layers import attend
 from kws_jax.model import Crnn, frames_of, zero_hidden
 from tests.helpers.models import CONFIGS, LIGHT, PCEN, STUDENT, TOY, noise, random_variables
@@ -139,6 +140,32 @@ def test_scan_is_a_loop_of_steps(config: CrnnConfig):
         np.testing.assert_allclose(logits, np.stack(expected, axis=1), rtol=0, atol=CROSS_FRAMEWORK)
         np.testing.assert_array_equal(scanned.frontend.blocks, looped.frontend.blocks)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=CROSS_FRAMEWORK), scanned, looped)
+
+
+@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+def test_the_class_is_the_functions_bit_for_bit(config: CrnnConfig):
+    """Block by block, and of a long chunk the whole calls by `scan`; from either on, the other goes on."""
+
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+        def take(state: Any, samples: jax.Array) -> Any:
+            state, logits = function(random_variables(config)["params"], config, state, samples[None])
+            return state, jax.nn.softmax(logits.reshape(-1, config.num_classes))[:, 1]
+
+        return jax.jit(take)  # like the class: what else is in a compiled function moves its rounding
+
+    rest, expected = config.warmup_blocks + 3, []
+    lengths = [*[1] * rest, streaming.LONG, *[1] * rest]
+    cuts = np.cumsum(lengths)[:-1] * config.block_size
+    pieces = np.split(noise(8, 1, sum(lengths) * config.block_size)[0], cuts)
+    step, scan, state = compiled(streaming.step), compiled(streaming.scan), streaming.init_state(config, 1)
+    for length, piece in zip(lengths, pieces, strict=True):
+        state, found = (scan if length > 1 else step)(state, piece)
+        expected.append(found)
+    stream = streaming.StreamingKws(random_variables(config)["params"], config)
+    pushed = [stream.push(chunk) for chunk in (*pieces[:rest], np.concatenate(pieces[rest:]))]
+    times, probabilities = (np.concatenate(parts) for parts in zip(*pushed, strict=True))
+    np.testing.assert_array_equal(probabilities, np.concatenate(expected)[config.warmup_blocks :])
+    np.testing.assert_array_equal(times, config.step_end(np.arange(len(times))) / SAMPLE_RATE)
 
 
 @pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])

@@ -1,26 +1,14 @@
-"""Streaming inference: the offline model, a block of samples at a time.
-
-For every split of a waveform into blocks, the logits of `scan` followed by those of `flush` are the logits of the
-offline model run over the whole waveform, each step attending over the trailing `max_window_length` steps:
-
-    scan(samples) ++ flush() == offline(samples)
-
-and a clip no longer than the window ends on the plain model's logits. Block k yields step k - config.warmup_blocks;
-before step 0 the logits are NaN, since there is nothing to say. The state's shapes and types never change.
-"""
+"""A stream as pure functions of its state."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.special import softmax
 
 from kws_jax import frontend
 from kws_jax.array_types import Frames, MelPower, Params, Smoother, Waveform
-from kws_jax.config import SAMPLE_RATE, CrnnConfig
-from kws_jax.data.audio import checked_samples
+from kws_jax.config import CrnnConfig
 from kws_jax.layers import attend_trailing
 from kws_jax.model import Crnn, zero_hidden
 
@@ -35,7 +23,8 @@ class StreamState(NamedTuple):
         smoother: Of PCEN, one a mel band; none where the model takes the logarithm.
         frames: Frames that coming steps still need (kernel - stride, and those heard ahead of their step).
         hidden: GRU state; every frame has entered it once.
-        outputs: GRU outputs in the attention window, oldest first.
+        votes: Logits that each step in the attention window would have alone, oldest first. The classifier is linear,
+            so what it makes of a mean of outputs is the mean of what it makes of each.
         energies: Their attention energies; -inf where the window has not filled yet.
     """
 
@@ -43,7 +32,7 @@ class StreamState(NamedTuple):
     smoother: Smoother
     frames: Frames
     hidden: Float[Array, "batch layers hidden"]
-    outputs: Float[Array, "batch window hidden"]
+    votes: Float[Array, "batch window classes"]
     energies: Float[Array, "batch window"]
 
 
@@ -62,7 +51,7 @@ def init_state(config: CrnnConfig, batch_size: int) -> StreamState:
         smoother=jnp.zeros((batch_size, config.frontend.num_mels if config.has_pcen else 0)),
         frames=jnp.zeros((batch_size, kept_frames, config.frontend.num_mels)),
         hidden=zero_hidden(config, batch_size),
-        outputs=jnp.zeros((batch_size, window, config.gru_hidden)),
+        votes=jnp.zeros((batch_size, window, config.num_classes)),
         energies=jnp.full((batch_size, window), -jnp.inf, jnp.float32),
     )
 
@@ -164,86 +153,12 @@ def _advance(
     """
     model, num_steps = Crnn(config).bind({"params": params}), is_step.shape[1]
     outputs, energies, hidden = model.recur(model.convolve(frames), state.hidden, is_step=is_step)
-    outputs = jnp.concatenate([state.outputs, outputs], axis=1)
+    votes = jnp.concatenate([state.votes, model.classifier(outputs)], axis=1)
     energies = jnp.concatenate([state.energies, jnp.where(is_step, energies, -jnp.inf)], axis=1)
-    logits = model.classifier(attend_trailing(outputs, energies, config.max_window_length, num_steps))
-    state = state._replace(hidden=hidden, outputs=outputs[:, num_steps:], energies=energies[:, num_steps:])
+    logits = attend_trailing(votes, energies, config.max_window_length, num_steps)
+    state = state._replace(hidden=hidden, votes=votes[:, num_steps:], energies=energies[:, num_steps:])
     return state, jnp.where(is_step[..., None], logits, jnp.nan)
 
 
 def _select(mask: Bool[Array, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
     return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), where_true, where_false)
-
-
-_compiled_step = jax.jit(step, static_argnames="config")
-_compiled_flush = jax.jit(flush, static_argnames="config")
-
-
-class StreamingKws:
-    """One stream that takes chunks of any length: a thin shell around `step` and `flush`.
-
-    An error leaves the stream as it was before the call.
-
-    Example:
-        >>> stream = StreamingKws(params, config)
-        >>> times, probabilities = stream.push(chunk)
-
-    Args:
-        params: Parameters of a model without batch normalisation.
-        config: The model; its `max_window_length` bounds what the stream remembers.
-    """
-
-    def __init__(self, params: Params, config: CrnnConfig) -> None:
-        self.params = jax.tree.map(jnp.asarray, params)
-        self.config = config
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets everything heard so far."""
-        self._state = init_state(self.config, 1)
-        self._pending = np.zeros(0, np.float32)
-        self._blocks = 0
-
-    def push(self, samples: np.ndarray, sample_rate: int = SAMPLE_RATE) -> tuple[np.ndarray, np.ndarray]:
-        """Takes in the next samples and yields the steps they complete.
-
-        Args:
-            samples: Any number of samples in [-1, 1], also none.
-            sample_rate: Of the samples, in Hz; it must be the model's.
-
-        Returns:
-            Times in seconds from the start of the stream (the end of each step's receptive field), and the keyword's
-            probability at each.
-
-        Raises:
-            TypeError: If the samples are no floats.
-            ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
-        """
-        samples = checked_samples(samples, sample_rate, SAMPLE_RATE)
-        heard = np.concatenate([self._pending, samples])
-        block_size, state, logits = self.config.block_size, self._state, [np.zeros((0, self.config.num_classes), "f4")]
-        num_blocks = len(heard) // block_size
-        for block in heard[: num_blocks * block_size].reshape(num_blocks, 1, block_size):
-            state, step_logits = _compiled_step(self.params, self.config, state, block)
-            logits.append(np.asarray(step_logits))
-        self._state, self._pending = state, heard[num_blocks * block_size :].copy()
-        self._blocks += num_blocks
-        return self._yield(np.concatenate(logits), self._blocks - num_blocks)
-
-    def flush(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ends the stream: yields the steps that need its right edge, and resets."""
-        config, tail_length = self.config, len(self._pending)
-        tail = np.pad(self._pending, (0, config.block_size - tail_length))[None]
-        logits = _compiled_flush(self.params, config, self._state, tail, tail_length)
-        num_samples = self._blocks * config.block_size + tail_length
-        num_frames = config.frontend.num_frames(num_samples) if num_samples > config.frontend.padding else 0
-        ended = self._yield(np.asarray(logits[0]), self._blocks, config.num_steps(num_frames))
-        self.reset()
-        return ended
-
-    def _yield(self, logits: np.ndarray, first_block: int, end: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Times and probabilities of the steps before `end` among the logits of blocks from `first_block` on."""
-        numbers = np.arange(len(logits)) + first_block - self.config.warmup_blocks
-        is_step = (numbers >= 0) & (end is None or numbers < end)
-        times = self.config.step_end(numbers[is_step]) / SAMPLE_RATE
-        return times, softmax(logits[is_step], axis=1)[:, 1]
