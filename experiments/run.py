@@ -50,6 +50,7 @@ def main(
     out: Path = Path("out"),
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
+    scheduler: str | None = None,
 ) -> None:
     """Runs settings and what they learn from.
 
@@ -67,6 +68,10 @@ def main(
         out: Folder for records, logs, scores and models: OUT/runs/NAME holds all of one run.
         quick: Two epochs each, to see that everything works; the numbers mean nothing.
         jobs: Runs at the same time; by default one a core.
+        scheduler: Address of a Dask scheduler, tcp://host:8786, whose workers take the runs, --jobs at a time: say how
+            many workers there are, or are to be. All see one file system, with OUT, the data and this folder at the
+            same paths, and run one at a time: python -m dask worker ADDRESS --nworkers 2 --nthreads 1. Clusters of
+            dask-jobqueue (SLURM) and dask-kubernetes have such an address.
     """
     if not settings and not all_settings:
         raise UserError(f"name settings, or say --all: {', '.join(BY_NAME)}")
@@ -83,7 +88,7 @@ def main(
             clips = tasks[0].split.training.size
             chosen[keyword] = [resolved(setting, clips, quick) for setting in with_needs(names)]
         context, runs = SweepContext(source, split, out, quick), plan(chosen, tuple(dict.fromkeys(seeds)))
-        sweep(context, runs, jobs)
+        sweep(context, runs, jobs, scheduler)
         if split == "official" and not quick:
             give_thresholds(source, corpus, {context.folder(run) / MODEL: run for run in runs})
     print(f"records: {out / RUNS}")

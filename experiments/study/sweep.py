@@ -75,11 +75,13 @@ def run_job(context: SweepContext, job: Job) -> Record:
 _corpus = cache(DataSource.load)  # a worker runs many jobs on one corpus
 
 
-def sweep(context: SweepContext, needs: Mapping[Job, tuple[Job, ...]], num_workers: int) -> None:
-    """Runs what has no record yet; a quick run's record counts for quick sweeps alone.
+def sweep(
+    context: SweepContext, needs: Mapping[Job, tuple[Job, ...]], num_workers: int, scheduler: str | None = None
+) -> None:
+    """Runs what has no record yet, here or on a scheduler's workers; a quick record counts for quick sweeps alone.
 
     Raises:
-        UserError: At the end, if runs failed.
+        UserError: At the end, if runs failed; or if the scheduler does not answer, or goes away.
     """
     records = {job: _read(context, job) for job in needs}
     todo = [job for job, record in records.items() if record is None]
@@ -94,10 +96,12 @@ def sweep(context: SweepContext, needs: Mapping[Job, tuple[Job, ...]], num_worke
         print(f"{of}; delete their folders to run again: {', '.join(map(str, old))}")
     if todo:
         rest = {job: tuple(need for need in needs[job] if need in todo) for job in todo}
-        _run(context, rest, len(needs), num_workers)
+        _run(context, rest, len(needs), num_workers, scheduler)
 
 
-def _run(context: SweepContext, todo: Mapping[Job, tuple[Job, ...]], total: int, num_workers: int) -> None:
+def _run(
+    context: SweepContext, todo: Mapping[Job, tuple[Job, ...]], total: int, num_workers: int, scheduler: str | None
+) -> None:
     """Prints a line for every run that ends; on a terminal, there is a bar that says what runs."""
     workers, recorded, start = min(num_workers, len(todo)), total - len(todo), time.perf_counter()
     hidden = None if workers > 1 else True  # a single worker shows a bar of its own
@@ -106,7 +110,8 @@ def _run(context: SweepContext, todo: Mapping[Job, tuple[Job, ...]], total: int,
         def on_tick(running: Collection[Job]) -> None:
             bar.set_postfix_str(", ".join(map(str, running)))
 
-        with closing(run_jobs(partial(run_job, context), todo, workers, workers > 1, on_tick)) as outcomes:
+        jobs = run_jobs(partial(run_job, context), todo, workers, workers > 1, on_tick, scheduler)
+        with closing(jobs) as outcomes:
             for ended, outcome in enumerate(outcomes, start=1):
                 left = (time.perf_counter() - start) / ended * (len(todo) - ended)
                 if outcome.result is None:

@@ -1,26 +1,18 @@
 """Jobs that need one another, on all cores: worker processes of one thread each."""
 
-import multiprocessing
-import os
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any, Generic, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
-from tqdm import tqdm
+from pebble import ProcessExpired
 
+from experiments.study.executors import TICK, Cluster, Processes, environment
 from kws_jax.errors import UserError
-
-TICK = 1.0  # s between two calls of on_tick
-# JAX takes the size of its thread pool from NPROC; OpenMP, and with it torch, from OMP_NUM_THREADS.
-ONE_THREAD = {"NPROC": "1", "OMP_NUM_THREADS": "1"}
-XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -53,26 +45,30 @@ def run_jobs(
     num_workers: int,
     quiet: bool = False,
     on_tick: Callable[[Collection[J]], None] = lambda running: None,
+    scheduler: str | None = None,
 ) -> Generator[Outcome[J, R], None, None]:
     """Runs every job once those that it needs have run, and yields how each ended as soon as it has.
 
-    A job that raises, or whose process dies, takes with it those that need it; the others go on. When the caller stops,
-    by an exception or by closing the iterator, the workers are killed; so they are when this process dies.
+    A job that raises, or whose process dies, takes with it those that need it; the others go on. A scheduler runs one
+    again whose process dies, three times. When the caller stops, by an exception or by closing the iterator, the jobs
+    that run are killed; so they are when this process dies.
 
     Args:
         function: Of a job; importable by a new process, as are jobs and results.
         needs: By job, in order of preference: the jobs that must have run before it, all of them keys too.
-        num_workers: Processes at most.
+        num_workers: Jobs at the same time, at most; here, a process each.
         quiet: Whether the workers' progress bars go away.
-        on_tick: Called at least once a second with the running jobs.
+        on_tick: Called at least once a second with the running jobs; on a cluster, they may still wait for a worker.
+        scheduler: Address of a Dask scheduler whose workers take the jobs, in place of processes here.
 
     Raises:
         ValueError: If jobs need one another in a circle.
+        UserError: If the scheduler does not answer, or goes away.
     """
     order, rank = TopologicalSorter(needs), {job: number for number, job in enumerate(needs)}
     order.prepare()
     ready, failed, running = list[J](), set[J](), dict[Future[dict[str, Any]], tuple[J, float]]()
-    with _environment(quiet), _pool(num_workers) as pool:
+    with _executor(num_workers, quiet, scheduler) as executor:
         while order.is_active():
             ready = sorted([*ready, *order.get_ready()], key=rank.__getitem__)
             for job in [job for job in ready if failed.intersection(needs[job])]:
@@ -83,7 +79,7 @@ def run_jobs(
                 yield Outcome(job, error=f"needs {first}", lost=True)
             while ready and len(running) < num_workers:
                 job = ready.pop(0)
-                running[pool.schedule(_work, (function, job))] = job, time.perf_counter()
+                running[executor.submit(_work, function, job)] = job, time.perf_counter()
             for future in wait(running, TICK, FIRST_COMPLETED).done:
                 job, start = running.pop(future)
                 answer = _answer(future)
@@ -95,14 +91,13 @@ def run_jobs(
 
 
 @contextmanager
-def _pool(num_workers: int) -> Iterator[ProcessPool]:
-    """Spawned processes, since a fork of one in which JAX runs threads may hang; killed in the end."""
-    pool = ProcessPool(num_workers, context=multiprocessing.get_context("spawn"), initializer=_begin)
-    try:
-        yield pool
-    finally:
-        pool.stop()
-        pool.join()
+def _executor(num_workers: int, quiet: bool, scheduler: str | None) -> Iterator[Executor]:
+    if scheduler is not None:
+        with Cluster(scheduler) as cluster:
+            yield cluster
+    else:
+        with environment(quiet), Processes(num_workers) as processes:
+            yield processes
 
 
 def _work(function: Callable[[Any], Any], job: Any) -> dict[str, Any]:
@@ -118,38 +113,13 @@ def _work(function: Callable[[Any], Any], job: Any) -> dict[str, Any]:
 def _answer(future: "Future[dict[str, Any]]") -> dict[str, Any]:
     try:
         return future.result()
+    except CancelledError as error:
+        raise UserError("the scheduler is gone, or has cancelled a job: the same command goes on from here") from error
     except ProcessExpired as error:
         return {"error": f"its process died with exit status {error.exitcode}"}
     except Exception as error:
         return {"error": _one_line(error)}
 
 
-def _begin() -> None:
-    """What a worker does first: it is to die with its parent, and leave no semaphore of tqdm's when it is killed."""
-    tqdm.set_lock(threading.RLock())
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
 def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
-@contextmanager
-def _environment(quiet: bool) -> Iterator[None]:
-    """What worker processes find in their environment; libraries read it when they are imported."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {XLA_ONE_THREAD}".strip()
-    changes = ONE_THREAD | {"XLA_FLAGS": flags} | ({"TQDM_DISABLE": "1"} if quiet else {})
-    before = dict(os.environ)
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
