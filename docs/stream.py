@@ -98,7 +98,7 @@ print(f"{len(word)} samples are {num_blocks} blocks of {config.block_size}, and 
 # | `smoother` | PCEN's running means; nothing of a log-mel | a running mean needs no more of its past |
 # | `frames` | frames | the next kernel overlaps the last one by kernel - stride frames |
 # | `hidden` | the GRU's hidden state | it is all that a GRU knows of its past |
-# | `votes` | $A h_u + a$ in the attention's window | the mean $y_t$ of $A h_u + a$ is $A$ of the mean of $h_u$, plus $a$ |
+# | `votes` | $A h_u + a$ in the attention's window | $A$ of a mean is the mean of $A h_u$ |
 # | `energies` | their $e_u$ | a softmax needs no more; $e = -\infty$ is a step not heard yet |
 
 # %%

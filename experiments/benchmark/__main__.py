@@ -6,10 +6,15 @@ configurations of its `models`, rows:
 
     inference: model, runtime, microseconds_per_second (of audio), real_time_factor, ratio_to_base (times faster than
                the base in this runtime), parameters, macs_per_second, frontend_macs_per_second, step_milliseconds
-    training:  model, framework, what, batch_size, clips_per_second, ratio_to_torch (times faster than PyTorch doing the
-               same; null where PyTorch has no such thing)
-    peers:     engine, package, microseconds_per_second, times_cheaper (that each model in C is than it); none where the
-               extra "benchmark" is not installed
+    training:  model, framework, what, batch_size, clips_per_second (seconds of audio), ratio_to_torch (times faster than
+               PyTorch doing the same; null where PyTorch has no such thing)
+    training_floor: sgemm_gigaflops (of large matrices here), clips_per_second (of the base's step at that rate)
+    parts:     model, of (a push or a training step), part, microseconds (that it takes more than the parts before)
+    growth:    model, of (seconds of audio, streams or hidden units), size, what, milliseconds (of a call), heard
+    start_up:  command, seconds (of the processor, in a fresh process)
+    state_bytes: by model, what a stream keeps
+    peers:     engine, package, microseconds_per_second, times_cheaper (that each model in C is than it, called from
+               Python in turn with it), times_cheaper_in_jax; none where the extra "benchmark" is not installed
     microcontroller: model, number_format, flash_bytes, memory_bytes (state and deepest stack), of_it_samples (those
                that wait to be heard), instructions_per_second; by an emulated Cortex-M4F, where QEMU is installed
 
@@ -48,7 +53,8 @@ def main(
     """
     plan = Plan((("base", BASE), *chosen_models(models)), packed_models(models))
     if quick:
-        plan = replace(plan, packed=plan.packed[-1:], trained=plan.trained[1:], training_repeats=2)
+        plan = replace(plan, models=(plan.models[0], plan.growing[-1]), packed=plan.packed[-1:])
+        plan = replace(plan, trained=plan.trained[-1:], training_repeats=2, most=64, starts=1)
         plan = replace(plan, seconds=1.0, batch_size=8, repeats=3)
     # A process of its own, which is told to use one thread before it imports anything.
     (outcome,) = run_jobs(measure, {plan: ()}, num_workers=1)

@@ -8,10 +8,12 @@ import jax
 from tqdm import tqdm
 
 from conversion.files import to_module
-from experiments.benchmark import microcontroller, timing
+from experiments.benchmark import microcontroller, parts, timing
+from experiments.benchmark.commands import start_up
+from experiments.benchmark.growth import growth
 from experiments.benchmark.training import training_speed
 from experiments.study.environment import environment
-from experiments.study.settings import STUDENT_12X
+from experiments.study.settings import STUDENT_12X, STUDENT_314X
 from kws_jax import cost
 from kws_jax.checkpoint import About
 from kws_jax.compiled.source import c_source
@@ -31,20 +33,33 @@ class Plan:
     Attributes:
         models: Names and deployed models for inference; the first is the base.
         packed: Names, deployed models and number formats for a microcontroller.
-        trained: Names and models for training.
+        trained: Names and models for training; the floor is of the first.
         seconds: Of audio in a scan.
         batch_size: Of training.
         repeats: Of each inference.
         training_repeats: Of each training step.
+        most: Seconds of audio, streams, or hidden units, at most, where it is measured how a cost grows.
+        starts: Of each command.
     """
 
     models: tuple[tuple[str, CrnnConfig], ...]
     packed: tuple[tuple[str, CrnnConfig, str], ...] = ()
-    trained: tuple[tuple[str, CrnnConfig], ...] = (("base", BASE), ("student_12x", STUDENT_12X))
+    trained: tuple[tuple[str, CrnnConfig], ...] = (
+        ("base", BASE),
+        ("student_12x", STUDENT_12X),
+        ("student_314x", STUDENT_314X),
+    )
     seconds: float = 40.0
     batch_size: int = 128
     repeats: int = 200
     training_repeats: int = 15
+    most: int = 16_384
+    starts: int = 3
+
+    @property
+    def growing(self) -> tuple[tuple[str, CrnnConfig], ...]:
+        """The models of which it is measured how a cost grows: the base, and the one with the least work."""
+        return self.models[0], min(self.models, key=lambda model: cost.macs_per_streamed_second(model[1]))
 
 
 def measure(plan: Plan) -> dict[str, Any]:
@@ -60,6 +75,15 @@ def measure(plan: Plan) -> dict[str, Any]:
             for name, config in tqdm(plan.trained, "training", unit="model")
             for row in training_speed(name, config, plan.batch_size, plan.training_repeats)
         ],
+        "training_floor": parts.training_floor(plan.trained[0][1], plan.batch_size, plan.training_repeats),
+        "parts": [
+            row
+            for name, config in tqdm((plan.growing[0], plan.growing[-1]), "parts", unit="model")
+            for row in parts.parts(name, config, plan.batch_size, plan.training_repeats)
+        ],
+        "growth": growth(plan.growing, plan.batch_size, plan.most),
+        "start_up": start_up(plan.starts),
+        "state_bytes": {name: cost.state_bytes(config) for name, config in plan.models},
     }
 
 
@@ -98,18 +122,26 @@ def microcontroller_row(name: str, config: CrnnConfig, number_format: str) -> di
 
 
 def peer_speed(plan: Plan) -> list[dict[str, Any]]:
-    """The peer where it is installed, as a row, in turn with the models in C."""
-    if (peer := timing.micro_wake_word()) is None:
-        return []
-    ours = [timing.c_stream(init_variables(jax.random.key(0), config)["params"], config) for _, config in plan.models]
-    seconds, *others = timing.seconds_per_second(peer, *ours, repeats=plan.repeats)
+    """Those peers that are installed, as rows, in turn with the models in C and those that grow in JAX too."""
+    params = {name: init_variables(jax.random.key(0), config)["params"] for name, config in plan.models}
+    peers = {
+        ("microWakeWord", "pymicro-wakeword"): timing.micro_wake_word(),
+        ("PocketSphinx", "pocketsphinx"): timing.pocketsphinx(),
+    } | {(f"{name} in ONNX", "onnxruntime"): timing.onnx_stream(params[name], config) for name, config in plan.growing}
+    there = {which: timed for which, timed in peers.items() if timed}
+    ours = {("C", name): timing.c_stream(params[name], config) for name, config in plan.models}
+    ours |= {("JAX", name): timing.jax_stream(params[name], config) for name, config in plan.growing}
+    times = timing.seconds_per_second(*there.values(), *ours.values(), repeats=plan.repeats)
+    own = dict(zip(ours, times[len(there) :], strict=True))
     return [
         {
-            "engine": "microWakeWord",
-            "package": f"pymicro-wakeword {version('pymicro-wakeword')}",
+            "engine": engine,
+            "package": f"{package} {version(package)}",
             "microseconds_per_second": 1e6 * seconds,
-            "times_cheaper": {name: seconds / own for (name, _), own in zip(plan.models, others, strict=True)},
+            "times_cheaper": {name: seconds / time for (runtime, name), time in own.items() if runtime == "C"},
+            "times_cheaper_in_jax": {name: seconds / time for (runtime, name), time in own.items() if runtime == "JAX"},
         }
+        for (engine, package), seconds in zip(there, times, strict=False)
     ]
 
 

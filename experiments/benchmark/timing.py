@@ -1,7 +1,9 @@
 """What is timed: one stream or clip from raw samples to probability, in each runtime, as functions to call."""
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from kws_jax import streaming
+from conversion.onnx_step import to_onnx
+from kws_jax import checkpoint, streaming
 from kws_jax.array_types import Params
 from kws_jax.compiled import stream as compiled
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
@@ -80,6 +83,55 @@ def micro_wake_word() -> Timed | None:
             detector.process_streaming(feature)
 
     return Timed(call, PEER_SECONDS)
+
+
+def pocketsphinx(word: str = "happy") -> Timed | None:
+    """The peer that needs no training: a search for one phrase; None where it is not installed."""
+    try:
+        from pocketsphinx import Config, Decoder
+    except ImportError:
+        return None
+    decoder = Decoder(Config(keyphrase=word, kws_threshold=1e-20, lm=None, loglevel="FATAL"))
+    decoder.start_utt()
+    block = to_pcm(some_audio(PEER_SECONDS)).tobytes()
+
+    def call() -> None:
+        decoder.process_raw(block, False, False)
+        decoder.hyp()
+
+    return Timed(call, PEER_SECONDS)
+
+
+def onnx_stream(params: Params, config: CrnnConfig) -> Timed | None:
+    """The step that `to-onnx` writes, by ONNX Runtime with its state bound in place; None where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder, "model"), config, {"params": params})
+        to_onnx(Path(folder, "model"), Path(folder, "model.onnx"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(Path(folder, "model.onnx"), options)
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+    inputs = {one.name: np.zeros(one.shape, kinds[one.type]) for one in session.get_inputs()}
+    inputs["block"] = some_audio(config.step_duration)[None]
+    bound = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items()}
+    binding = session.io_binding()
+
+    def call() -> Any:
+        for name, value in bound.items():
+            binding.bind_ortvalue_input(name, value)
+        for output in session.get_outputs():
+            binding.bind_output(output.name)
+        session.run_with_iobinding(binding)
+        probability, *state = binding.get_outputs()
+        for one, value in zip(session.get_outputs()[1:], state, strict=True):
+            bound[one.name.removeprefix("next_")] = value
+        return probability.numpy()
+
+    return Timed(call, config.step_duration)
 
 
 def _stream(stream: StreamingKws | streaming.StreamingKws | compiled.StreamingKws, block_size: int) -> Timed:

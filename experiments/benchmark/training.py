@@ -17,6 +17,7 @@ from kws_jax.model import init_variables
 from kws_jax.training import train
 from kws_jax.training.losses import Batch, loss_function
 from kws_jax.training.recipe import Recipe, optimizer
+from kws_jax.training.scene_set import join_scenes
 from kws_jax.training.training_set import TrainingSet
 from torch_ref import frontend, model
 from torch_ref.accounting import measure
@@ -25,10 +26,11 @@ from torch_ref.train import SeminarRecipe
 Call = Callable[[], Any]
 NUM_CLASSES = 2
 EPOCH, BATCHES = "epoch from cached mel power, augmented", 4
+SCENE_EPOCH, SCENE_SECONDS = "epoch on scenes, augmented", 60
 
 
 def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int) -> list[dict[str, Any]]:
-    """Clips a second of one optimizer step without augmentation, and of JAX's epoch, as rows.
+    """Seconds of audio a second of one optimizer step without augmentation, and of JAX's epochs, as rows.
 
     The steps do the same in both frameworks: forward, cross-entropy, backward, gradient norm, Adam. The epoch is the
     project's own: one scan over batches that are gathered from cached mel power, augmented and masked.
@@ -37,17 +39,21 @@ def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int)
     for source in ("mel power", "samples"):
         calls["PyTorch", f"step from {source}"] = torch_step(config, batch_size, source)
         calls["JAX", f"step from {source}"] = jax_step(config, batch_size, source)
+    scenes = Recipe(batch_size=batch_size // 4)  # windows are longer than clips
     calls["JAX", EPOCH] = jax_epoch(config, batch_size, BATCHES)
+    calls["JAX", SCENE_EPOCH] = jax_scene_epoch(config, scenes, BATCHES)
     seconds = dict(zip(calls, measure(*calls.values(), warmup=1, repeats=repeats), strict=True))
-    seconds["JAX", EPOCH] /= BATCHES
+    heard = dict.fromkeys(calls, float(batch_size))
+    heard["JAX", EPOCH] *= BATCHES
+    heard["JAX", SCENE_EPOCH] = BATCHES * scenes.batch_size * scenes.window
     return [
         {
             "model": name,
             "framework": framework,
             "what": what,
             "batch_size": batch_size,
-            "clips_per_second": batch_size / time,
-            "ratio_to_torch": None if what == EPOCH else seconds["PyTorch", what] / time,
+            "clips_per_second": heard[framework, what] / time,
+            "ratio_to_torch": seconds["PyTorch", what] / time if ("PyTorch", what) in seconds else None,
         }
         for (framework, what), time in seconds.items()
     ]
@@ -106,16 +112,38 @@ def jax_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
 
 def jax_epoch(config: CrnnConfig, batch_size: int, num_batches: int) -> Call:
     """An epoch of our loop, one compiled call."""
-    recipe, num_clips, rng = Recipe(batch_size=batch_size), batch_size * num_batches, np.random.default_rng(0)
-    frames, mels = config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels
-    power = jnp.asarray(rng.exponential(1.0, (num_clips, frames, mels)), jnp.float32)
-    labels = jnp.asarray(rng.integers(0, NUM_CLASSES, num_clips))
-    training_set = TrainingSet(power, labels, power[:2].reshape(-1, mels))
-    key = jax.random.key(0)
-    state = train.start_state(init_variables(key, config), config, optimizer(recipe, num_batches), key)
-    batches = jnp.asarray(rng.integers(0, num_clips, (num_batches, batch_size)))
+    recipe = Recipe(batch_size=batch_size)
+    state, training_set, batches = jax_batches(config, recipe, num_batches)
     return lambda: jax.block_until_ready(
         train.train_epoch(state, training_set, batches, None, config, recipe, None, num_batches)
+    )
+
+
+def jax_batches(
+    config: CrnnConfig, recipe: Recipe, num_batches: int
+) -> tuple[train.TrainState, TrainingSet, jax.Array]:
+    """Our training's state before its first step, clips of noise, and their numbers in batches."""
+    num_clips, rng, key = recipe.batch_size * num_batches, np.random.default_rng(0), jax.random.key(0)
+    frames, mels = config.frontend.num_frames(SAMPLE_RATE), config.frontend.num_mels
+    power = jnp.asarray(rng.exponential(1.0, (num_clips, frames, mels)), jnp.float32)
+    training_set = TrainingSet(power, jnp.asarray(rng.integers(0, NUM_CLASSES, num_clips)), power[:2].reshape(-1, mels))
+    batches = jnp.asarray(rng.integers(0, num_clips, (num_batches, recipe.batch_size)))
+    state = train.start_state(init_variables(key, config), config, optimizer(recipe, num_batches), key)
+    return state, training_set, batches
+
+
+def jax_scene_epoch(config: CrnnConfig, recipe: Recipe, num_batches: int) -> Call:
+    """The same on scenes: windows at random places of a minute that says the keyword now and then."""
+    rng, key = np.random.default_rng(0), jax.random.key(0)
+    frames = SCENE_SECONDS * SAMPLE_RATE // config.frontend.hop_length
+    power = rng.exponential(1.0, (frames, config.frontend.num_mels)).astype(np.float32)
+    starts = np.arange(2.0, SCENE_SECONDS - 2, 4.0)
+    scenes = join_scenes(config.frontend, [power], [np.stack([starts, starts + 0.6], axis=1)], power, power)
+    batches = rng.integers(0, frames - train.num_window_frames(config, recipe), (num_batches, recipe.batch_size))
+    state = train.start_state(init_variables(key, config), config, optimizer(recipe, num_batches), key)
+    scenes, batches = jax.tree.map(jnp.asarray, (scenes, batches))
+    return lambda: jax.block_until_ready(
+        train.train_epoch(state, scenes, batches, None, config, recipe, None, num_batches)
     )
 
 

@@ -20,6 +20,8 @@ __all__ = ["BARS", "TOLERATED_RATIO", "Comparison", "Entry", "compare", "read_be
 
 TOLERATED_RATIO = 1.1  # of a student's error to the base's: the homework's rule of quality
 BARS = (BASE_NAME, TUNED_NAME)
+MEASURED = frozenset(["models", "inference", "peers", "microcontroller", "training", "training_floor", "parts"])
+MEASURED |= {"growth", "start_up", "state_bytes"}  # of a benchmark
 NONE = Interval(math.nan, math.nan, math.nan)
 
 
@@ -223,10 +225,10 @@ def read_benchmark(results: Path) -> dict[str, Any]:
     """
     path = results / "benchmark.json"
     if not path.is_file():
-        return {"models": {}, "inference": [], "training": [], "peers": [], "microcontroller": []}
+        return dict.fromkeys(MEASURED, ())
     try:
         measured: dict[str, Any] = json.loads(path.read_text())
-        if missing := {"environment", "models", "inference", "training", "peers", "microcontroller"} - measured.keys():
+        if missing := ({"environment"} | MEASURED) - measured.keys():
             raise KeyError(*missing)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error
@@ -237,7 +239,7 @@ def _clock(results: Path) -> Clock:
     """Speeds by architecture and runtime."""
     measured = read_benchmark(results)
     speeds: Clock = {}
-    for name, model in measured["models"].items():
+    for name, model in dict(measured["models"]).items():
         rows = (row for row in measured["inference"] if row["model"] == name)
         speeds[config_from_json(model)] = {
             row["runtime"]: Speed(row["ratio_to_base"], row["microseconds_per_second"]) for row in rows

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.report import goals
 from experiments.report.comparison import BARS, TOLERATED_RATIO, Comparison, compare, read_benchmark, verdict
+from experiments.report.speed import speed_goals
 from experiments.report.streams import StreamComparison, compare_streams, mean_rate
 from experiments.study.records import Record, read_records
 from kws_jax.config import config_from_json
@@ -194,4 +195,9 @@ ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUn
 ENVIRONMENT.trim_blocks = ENVIRONMENT.lstrip_blocks = ENVIRONMENT.keep_trailing_newline = True
 ENVIRONMENT.filters |= FILTERS
 ENVIRONMENT.globals |= {"goals": goals, "BARS": BARS, "TOLERATED_RATIO": TOLERATED_RATIO}
-ENVIRONMENT.globals |= {"DETECTORS": DETECTORS, "mean_rate": mean_rate, "commands": commands}
+ENVIRONMENT.globals |= {
+    "DETECTORS": DETECTORS,
+    "mean_rate": mean_rate,
+    "commands": commands,
+    "speed_goals": speed_goals,
+}

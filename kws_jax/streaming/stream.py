@@ -35,7 +35,7 @@ class _Weights:
         return isinstance(other, _Weights) and self._content == other._content
 
 
-class _Compiled(NamedTuple):
+class PackedStream(NamedTuple):
     """A model's functions over a packed state, compiled with its parameters inside.
 
     A call costs by the array that goes in or comes out, a few microseconds each, which is as much as a step's
@@ -49,7 +49,7 @@ class _Compiled(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _compiled(weights: _Weights, config: CrnnConfig) -> _Compiled:
+def _packed_stream(weights: _Weights, config: CrnnConfig) -> PackedStream:
     start = functions.init_state(config, 1)
     # The count of blocks becomes a float, which stops counting at 2 ** 24: no step looks whether it is that large.
     _, unpack_state = ravel_pytree(start)
@@ -68,12 +68,17 @@ def _compiled(weights: _Weights, config: CrnnConfig) -> _Compiled:
         logits = functions.flush(weights.params, config, unpack_state(packed[:-1]), tail[None], tail_length)
         return jax.nn.softmax(logits[0])[:, 1]
 
-    return _Compiled(
+    return PackedStream(
         fresh=pack(start, jnp.array(jnp.nan)),
         step=jax.jit(lambda packed, block: take(functions.step, packed, block)[0]),
         scan=jax.jit(partial(take, functions.scan)),
         flush=jax.jit(flush),
     )
+
+
+def packed_stream(params: Params, config: CrnnConfig) -> PackedStream:
+    """The functions of a model without batch normalisation, compiled once for all streams of equal parameters."""
+    return _packed_stream(_Weights(params), config)
 
 
 class StreamingKws:
@@ -92,7 +97,7 @@ class StreamingKws:
 
     def __init__(self, params: Params, config: CrnnConfig) -> None:
         self.config = config
-        self._compiled = _compiled(_Weights(params), config)
+        self._compiled = packed_stream(params, config)
         self._block_size, self._warmup_blocks = config.block_size, config.warmup_blocks
         self._first_end = config.step_end(-config.warmup_blocks)  # of block 0, in samples, if it were a step
         self.reset()

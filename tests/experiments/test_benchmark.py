@@ -1,5 +1,6 @@
 """The benchmark: that what is timed is the model, and that a quick run on toys leaves a whole file."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,13 +16,14 @@ from scipy.special import softmax
 
 from conversion.files import from_module, to_module
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import microcontroller, timing
+from experiments.benchmark import growth, microcontroller, parts, timing
 from experiments.benchmark import training as training_speed
 from experiments.benchmark.__main__ import chosen_models
 from experiments.benchmark.measuring import runtimes
+from experiments.report.comparison import MEASURED
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
-from kws_jax import checkpoint
+from kws_jax import checkpoint, cost
 from kws_jax.compiled.source import c_source
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.data.audio import to_float, to_pcm
@@ -31,7 +34,8 @@ from kws_jax.state_dict import from_variables
 from kws_jax.streaming import StreamingKws
 from tests.helpers.models import PCEN, TOY, noise, random_variables
 from tests.helpers.streams import heard
-from tests.tolerances import C_AND_JAX, CROSS_FRAMEWORK, GRADIENT
+from tests.helpers.toy_training import CONFIG
+from tests.tolerances import C_AND_JAX, CROSS_FRAMEWORK, GRADIENT, ONNX_AND_JAX, SAME_FRAMEWORK
 from torch_ref.model import CRNN
 from torch_ref.qint8 import to_fp16, to_qint8
 
@@ -68,6 +72,55 @@ def test_the_timed_scan_is_the_stream():
     np.testing.assert_allclose(timed.call()[0, TOY.warmup_blocks :], expected, rtol=0, atol=CROSS_FRAMEWORK)
 
 
+@pytest.mark.slow
+def test_onnx_is_the_stream():
+    pytest.importorskip("onnxruntime")
+    timed = timing.onnx_stream(VARIABLES["params"], TOY)
+    assert timed is not None
+    block = timing.some_audio(TOY.step_duration)
+    _, expected = timing.streaming.StreamingKws(VARIABLES["params"], TOY).push(np.tile(block, TOY.warmup_blocks + 4))
+    probabilities = [float(timed.call()[0]) for _ in range(TOY.warmup_blocks + 4)]
+    np.testing.assert_allclose(probabilities[TOY.warmup_blocks :], expected, rtol=0, atol=ONNX_AND_JAX)
+
+
+@pytest.mark.parametrize("most", [16, 300])
+def test_growth_is_measured_up_to_its_end(most: int, monkeypatch: pytest.MonkeyPatch):
+    """Of each size what is called is the size's: a push's steps, a step's streams."""
+    monkeypatch.setattr(growth.accounting, "measure", lambda *calls, **_: [float(len(call()[-1])) for call in calls])
+    monkeypatch.setattr(growth, "hidden_calls", lambda batch_size: lambda size: {})
+    monkeypatch.setattr(growth, "HIDDEN", ())
+    monkeypatch.setattr(growth.timing, "some_audio", lambda seconds: noise(0, 1, round(seconds * 16_000))[0])
+    rows = growth.growth([("toy", TOY)], 4, most)
+    audio = [row for row in rows if row["of"] == "seconds of audio"]
+    assert [(row["size"], row["what"]) for row in audio] == [
+        (size, what) for size in growth.LENGTHS if size <= most for what in ("C", "JAX")
+    ]
+    for row in audio:  # the same stream is pushed again and again, so that its warm-up may be over
+        steps = round(row["size"] / TOY.step_duration)
+        assert abs(row["milliseconds"] / 1e3 - steps) <= TOY.warmup_blocks + 1
+    streams = {row["size"]: row["milliseconds"] / 1e3 for row in rows if row["of"] == "streams"}
+    assert streams == {size: TOY.num_classes for size in growth.STREAMS if size <= most}
+
+
+def test_parts_add_up_to_the_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parts.accounting, "measure", lambda *calls, **_: [number + 1.0 for number in range(len(calls))])
+    rows = parts.parts("toy", TOY, 4, 1)
+    assert [row["microseconds"] for row in rows] == [1e6] * len(rows), "each is what it takes more than the last"
+    assert [row["of"] for row in rows] == ["push"] * 4 + ["training step"] * 5
+
+
+@pytest.mark.slow
+def test_parts_are_of_the_real_thing():
+    calls = parts.push_calls(TOY)
+    values = [calls["model"]() for _ in range(TOY.warmup_blocks + 1)]
+    steps = [calls["checks and times"]()[1] for _ in range(TOY.warmup_blocks + 1)]
+    assert values[-1] == steps[-1], "the same step with and without the class about it"
+    training = parts.training_calls(CONFIG, 4)
+    loss, gradient = training["backward"]()
+    assert float(loss) == pytest.approx(float(training["forward"]()), abs=SAME_FRAMEWORK)
+    assert max(float(abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 0
+
+
 def test_seconds_are_per_second_of_audio(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(timing.accounting, "measure", lambda *calls, **_: [call() for call in calls])
     timed = [timing.Timed(lambda: 3.0, 2.0), timing.Timed(lambda: 3.0, 6.0)]
@@ -100,9 +153,16 @@ def test_the_command_leaves_a_whole_file(tmp_path: Path):
     run = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found.keys() == {"environment", "models", "inference", "training", "peers", "microcontroller"}
+    assert found.keys() == {"environment"} | MEASURED
+    assert {(row["of"], row["model"]) for row in found["growth"]} == {
+        *itertools.product(("seconds of audio", "streams"), ("base", "toy")),
+        ("hidden units", "base"),
+    }
+    assert min(row["milliseconds"] for row in found["growth"]) > 0
+    assert {row["of"] for row in found["parts"]} == {"push", "training step"}
+    assert found["state_bytes"]["toy"] == cost.state_bytes(TOY)
     for peer in found["peers"]:  # where it is installed
-        assert peer["times_cheaper"].keys() == {"base", "toy"}
+        assert peer["times_cheaper"].keys() == peer["times_cheaper_in_jax"].keys() == {"base", "toy"}
     assert set(found["environment"]) == {"commit", "versions", "device"}
     assert [(row["runtime"], row["model"]) for row in found["inference"]] == [
         (runtime, model) for runtime in runtimes(TOY, 1.0) for model in ("base", "toy")
@@ -112,7 +172,7 @@ def test_the_command_leaves_a_whole_file(tmp_path: Path):
         ratio = base["microseconds_per_second"] / toy["microseconds_per_second"]
         assert toy["ratio_to_base"] == pytest.approx(ratio)
         assert (base["step_milliseconds"], toy["step_milliseconds"]) == (80.0, 1e3 * TOY.step_duration)
-    assert [row["ratio_to_torch"] is None for row in found["training"]] == [False] * 4 + [True]
+    assert [row["ratio_to_torch"] is None for row in found["training"]] == [False] * 4 + [True] * 2
     assert min(row["clips_per_second"] for row in found["training"]) > 0
 
 

@@ -110,8 +110,11 @@ def test_the_clock_is_that_of_the_architecture(tmp_path):
     small = replace(BASE, gru_hidden=8)
     stored = record("student_int8", 2e-3, 9_000, 3_000, "int8", "student", model=small)
     row = {"model": "student", "runtime": goals.RUNTIME, "ratio_to_base": 3.0, "microseconds_per_second": 50.0}
-    measured = {"environment": {}, "models": {"student": asdict(small)}, "inference": [row]}
-    write_json(tmp_path / "benchmark.json", measured | {"training": [], "peers": [], "microcontroller": []})
+    measured = fake.benchmark({"student": small, "other": BASE}) | {
+        "models": {"student": asdict(small)},
+        "inference": [row],
+    }
+    write_json(tmp_path / "benchmark.json", measured)
     other = record("same_work", 2e-3, 9_000, model=replace(BASE, gru_hidden=9))
     (found,) = compared(tmp_path, record(), record("student", macs=9_000, model=small), stored, other)
     clocks = {entry.name: dict(entry.clock) for entry in found.entries}

@@ -1,0 +1,99 @@
+"""How a cost grows with what there is more of: seconds of audio, streams, or hidden units."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark import timing
+from experiments.benchmark.training import jax_step
+from kws_jax.array_types import Params
+from kws_jax.compiled import stream as compiled
+from kws_jax.config import BASE, CrnnConfig
+from kws_jax.model import init_variables
+from kws_jax.streaming import StreamingKws, many
+from torch_ref import accounting
+
+Row = dict[str, Any]
+LENGTHS, STREAMS, HIDDEN = (1, 10, 60, 600, 3_600), (1, 16, 256, 1_024, 4_096, 16_384), (16, 32, 64, 128, 256)
+ENOUGH_AUDIO = 3_000.0  # s in all the calls of one median: longer calls are repeated less
+
+
+def growth(models: Iterable[tuple[str, CrnnConfig]], batch_size: int, most: int) -> list[Row]:
+    """Rows of all that grows; of each size, the median time of a call.
+
+    Args:
+        models: Names and deployed models; the first is the base, whose hidden units vary.
+        batch_size: Of training.
+        most: No size is larger: of seconds, streams or hidden units.
+    """
+    rows = []
+    for name, config in models:
+        params = init_variables(jax.random.key(0), config)["params"]
+        rows += _rows(name, "seconds of audio", [n for n in LENGTHS if n <= most], audio_calls(params, config))
+        rows += _rows(name, "streams", [n for n in STREAMS if n <= most], streams_calls(params, config))
+    return rows + _rows("base", "hidden units", [n for n in HIDDEN if n <= most], hidden_calls(batch_size))
+
+
+def _rows(model: str, of: str, sizes: list[int], calls: Callable[[int], dict[str, timing.Timed]]) -> list[Row]:
+    rows = []
+    for size in sizes:
+        timed = calls(size)
+        repeats = int(np.clip(ENOUGH_AUDIO / max(each.seconds for each in timed.values()), 3, 50))
+        seconds = accounting.measure(*(each.call for each in timed.values()), warmup=1, repeats=repeats)
+        rows += [
+            {"model": model, "of": of, "size": size, "what": what, "milliseconds": 1e3 * time, "heard": each.seconds}
+            for (what, each), time in zip(timed.items(), seconds, strict=True)
+        ]
+    return rows
+
+
+def audio_calls(params: Params, config: CrnnConfig) -> Callable[[int], dict[str, timing.Timed]]:
+    """A whole recording in one push."""
+    streams: dict[str, compiled.StreamingKws | StreamingKws] = {
+        "C": compiled.StreamingKws(params, config),
+        "JAX": StreamingKws(params, config),
+    }
+
+    def calls(seconds: int) -> dict[str, timing.Timed]:
+        audio = timing.some_audio(seconds)
+        return {what: timing.Timed(partial(stream.push, audio), float(seconds)) for what, stream in streams.items()}
+
+    return calls
+
+
+def streams_calls(params: Params, config: CrnnConfig) -> Callable[[int], dict[str, timing.Timed]]:
+    """A block of each stream in one call."""
+    step = many.compiled_step(config)
+
+    def calls(num_streams: int) -> dict[str, timing.Timed]:
+        blocks = jnp.tile(timing.some_audio(config.step_duration), (num_streams, 1))
+        carried, is_new = [many.init_state(config, num_streams)], jnp.zeros(num_streams, bool)
+
+        def call() -> Any:
+            carried[0], logits = step(params, carried[0], blocks, is_new)
+            return logits.block_until_ready()
+
+        return {"JAX": timing.Timed(call, num_streams * config.step_duration)}
+
+    return calls
+
+
+def hidden_calls(batch_size: int) -> Callable[[int], dict[str, timing.Timed]]:
+    """A push of a block, and a training step, of the base with other hidden units."""
+
+    def calls(hidden: int) -> dict[str, timing.Timed]:
+        config = replace(BASE, gru_hidden=hidden)
+        params = init_variables(jax.random.key(0), config)["params"]
+        step = jax_step(config, batch_size, "mel power")
+        return {
+            "C": timing.c_stream(params, config),
+            "JAX": timing.jax_stream(params, config),
+            "training step": timing.Timed(step, float(batch_size)),
+        }
+
+    return calls
