@@ -131,15 +131,18 @@ class StreamingModel:
         return _select(mask, self.init_state(len(mask)), state)
 
     def _left_context(self, state: StreamState, block: Float[Tensor, "batch block"]) -> Float[Tensor, "batch context"]:
-        padding = self.config.padding
+        padding, is_first = self.config.padding, state.blocks == 0
+        if not (_is_traced() or is_first.any()):
+            return state.samples
         edge = functional.pad(block[:, 1 : padding + 1].flip(1), (state.samples.shape[1] - padding, 0))
-        return torch.where((state.blocks == 0)[:, None], edge, state.samples)
+        return torch.where(is_first[:, None], edge, state.samples)
 
     def _hear(self, state: StreamState, known: Float[Tensor, "batch samples"]) -> StreamState:
         """Adds the frames of these samples; where PCEN starts, copies of frame 0 stand for what is before it."""
-        power = self._mel_power(known[:, self._unframed :])
-        copied = power[..., torch.arange(power.shape[2]).clamp(min=self.config.right_frames - 1)]
-        power = torch.where((state.blocks == 0)[:, None, None], copied, power)
+        power, is_first = self._mel_power(known[:, self._unframed :]), state.blocks == 0
+        if self.model.pcen and (_is_traced() or is_first.any()):
+            copied = power[..., torch.arange(power.shape[2]).clamp(min=self.config.right_frames - 1)]
+            power = torch.where(is_first[:, None, None], copied, power)
         frames, smoother = self.model.compress_next(power, state.smoother)
         return state._replace(smoother=smoother, frames=torch.cat([state.frames, frames.to(self.dtype)], dim=2))
 
@@ -158,7 +161,14 @@ class StreamingModel:
         return _select(is_step, advanced, state), torch.where(is_step[:, None], logits, torch.nan)
 
 
+def _is_traced() -> bool:
+    """Whether all that may happen must be said; else a look at the mask spares what a running stream does not need."""
+    return torch.compiler.is_compiling()
+
+
 def _select(mask: Bool[Tensor, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
+    if not _is_traced() and mask.all():
+        return where_true
     pairs = zip(where_true, where_false, strict=True)
     return StreamState(*(torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
 

@@ -6,8 +6,8 @@ configurations of its `models`, rows:
 
     inference: model, runtime, microseconds_per_second (of audio), real_time_factor, ratio_to_base (times faster than
                the base in this runtime), parameters, macs_per_second, frontend_macs_per_second, step_milliseconds
-    training:  model, framework, what, batch_size, clips_per_second (seconds of audio), ratio_to_torch (times faster than
-               PyTorch doing the same; null where PyTorch has no such thing)
+    training:  model, framework, what, batch_size, clips_per_second (seconds of audio), ratio_to_torch (times faster
+               than PyTorch doing the same; null where PyTorch has no such thing)
     training_floor: sgemm_gigaflops (of large matrices here), clips_per_second (of the base's step at that rate)
     parts:     model, of (a push or a training step), part, microseconds (that it takes more than the parts before)
     growth:    model, of (seconds of audio, streams or hidden units), size, what, milliseconds (of a call), heard
