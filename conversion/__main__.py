@@ -8,22 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-import soundfile
 import tyro
 from tyro.conf import Positional
 
-from conversion.files import has_header, load, to_module, write_state_dict
-from conversion.onnx_step import to_onnx as write_onnx
-from conversion.page import write_page
-from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare
-from kws_jax import checkpoint
-from kws_jax.compiled.source import write_c
-from kws_jax.config import BASE, SAMPLE_RATE
-from kws_jax.data.audio import read_audio
+from kws_jax.config import BASE
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.state_dict import from_variables
 
+# What a command runs with is imported where it runs: that takes seconds, which --help does not need.
 app = tyro.extras.SubcommandApp()
 
 
@@ -45,6 +36,9 @@ def torch_to_flax(
         pool: Pooling before the convolution (mels, time), where the file does not tell.
         relu: Whether the convolution is rectified, where the file does not tell.
     """
+    from conversion.files import has_header, load
+    from kws_jax import checkpoint
+
     known = replace(BASE, stride=stride, pool=pool, relu=relu)
     config, variables, about = load(source, known)
     if not (source.is_dir() or has_header(source)):
@@ -61,6 +55,10 @@ def flax_to_torch(source: Positional[Path], target: Positional[Path]) -> None:
         source: Folder of the Flax checkpoint, or a shipped file.
         target: File to write; the suffix .safetensors or .pt chooses the format.
     """
+    from conversion.files import write_state_dict
+    from kws_jax import checkpoint
+    from kws_jax.state_dict import from_variables
+
     _check_not_source(source, target)
     config, variables, about = checkpoint.load(source)
     write_state_dict(target, from_variables(variables, config), config, replace(about, number_format="fp32"))
@@ -77,6 +75,8 @@ def to_c(source: Positional[Path], target: Positional[Path], as_stored: bool = F
         as_stored: Read packed integers (int8, int5, int4) in place, for a microcontroller; float32 weights are faster
             elsewhere.
     """
+    from kws_jax.compiled.source import write_c
+
     _check_target(target)
     command = shlex.join(["python", "-m", "conversion", "to-c", source.name, target.name])
     write_c(source, target, command + " --as-stored" * as_stored, as_stored)
@@ -91,6 +91,8 @@ def to_page(sources: Positional[tuple[Path, ...]], target: Positional[Path]) -> 
         sources: Shipped files, or folders of the Flax checkpoint; the page offers the choice.
         target: HTML file to write.
     """
+    from conversion.page import write_page
+
     write_page(sources, target)
     print(f"wrote {target}, {target.stat().st_size:,} bytes: open it in a browser")
 
@@ -103,8 +105,10 @@ def to_onnx(source: Positional[Path], target: Positional[Path]) -> None:
         source: A shipped file, or a folder of the Flax checkpoint.
         target: File to write.
     """
+    from conversion import onnx_step
+
     _check_target(target, ".onnx")
-    _say(target, write_onnx(source, target))
+    _say(target, onnx_step.to_onnx(source, target))
 
 
 @app.command
@@ -115,7 +119,7 @@ def to_stablehlo(source: Positional[Path], target: Positional[Path]) -> None:
         source: A shipped file, or a folder of the Flax checkpoint.
         target: File to write; `jax.export.deserialize` reads it.
     """
-    from conversion import stablehlo_step  # a tenth of a second to import
+    from conversion import stablehlo_step
 
     _check_target(target)
     _say(target, stablehlo_step.to_stablehlo(source, target))
@@ -123,7 +127,9 @@ def to_stablehlo(source: Positional[Path], target: Positional[Path]) -> None:
 
 def _check_target(target: Path, suffix: str | None = None) -> None:
     """Refuses what would be a checkpoint's end: a forgotten OUT is the last of them."""
-    if not target.name or target.suffix == checkpoint.SUFFIX or suffix not in (None, target.suffix):
+    from kws_jax.checkpoint import SUFFIX
+
+    if not target.name or target.suffix == SUFFIX or suffix not in (None, target.suffix):
         raise UserError(f"{target} is to be written: name a new {suffix or 'file'} after the checkpoint")
 
 
@@ -146,11 +152,15 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
         flax_folder: Flax side.
         audio: A sound file, at least as long as one step sees; seeded noise without it.
     """
+    from conversion.files import load, to_module
+    from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare, some_audio
+    from kws_jax import checkpoint
+
     config, variables = checkpoint.restore(flax_folder)
     other = load(torch_file, config)
     if other.config != config:
         raise UserError(f"not the same model: {torch_file} is {other.config}, {flax_folder} is {config}")
-    waveform = _waveform(audio, config.receptive_field)
+    waveform = some_audio(audio, config.receptive_field)
     report = compare(to_module(config, other.variables), variables, config, waveform)
     for name, value in asdict(report).items():
         print(f"{name:12} {value:.2e}")
@@ -160,19 +170,6 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
     if not report.agrees:
         raise UserError(f"{torch_file} and {flax_folder} differ: {limits}")
     print(f"equal: {limits}")
-
-
-def _waveform(audio: Path | None, shortest: int) -> np.ndarray:
-    if audio is None:
-        return np.random.default_rng(0).normal(0, 0.1, (4, max(SAMPLE_RATE, shortest))).astype(np.float32)
-    try:
-        samples = read_audio(audio)
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
-        raise UserError(f"{audio} cannot be read: {error}") from error
-    if len(samples) < shortest:
-        found, wanted = (length / SAMPLE_RATE for length in (len(samples), shortest))
-        raise UserError(f"{audio} is {found:.2f} s long: give {wanted:.2f} s or more")
-    return samples[None]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,15 +2,19 @@
 
 from dataclasses import astuple, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import soundfile
 import torch
 
 from conversion.files import from_module
-from kws_jax.config import CrnnConfig
+from kws_jax.config import SAMPLE_RATE, CrnnConfig
+from kws_jax.data.audio import read_audio
+from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
 from kws_jax.model import Crnn
 from torch_ref import frontend as torch_frontend
@@ -85,3 +89,21 @@ def compare(model: CRNN, variables: dict[str, Any], config: CrnnConfig, waveform
         attention=distance(attention, torch_attention),
         probability=distance(probability, torch_probability),
     )
+
+
+def some_audio(audio: Path | None, shortest: int) -> np.ndarray:
+    """What both sides hear, (batch, samples): a sound file, or seeded noise without one.
+
+    Raises:
+        UserError: If it cannot be read, or is not of the shortest length.
+    """
+    if audio is None:
+        return np.random.default_rng(0).normal(0, 0.1, (4, max(SAMPLE_RATE, shortest))).astype(np.float32)
+    try:
+        samples = read_audio(audio)
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise UserError(f"{audio} cannot be read: {error}") from error
+    if len(samples) < shortest:
+        found, wanted = (length / SAMPLE_RATE for length in (len(samples), shortest))
+        raise UserError(f"{audio} is {found:.2f} s long: give {wanted:.2f} s or more")
+    return samples[None]

@@ -6,28 +6,18 @@ noticed at the next line; 130 on Ctrl-C, as shells expect of what that ended; 1,
 something is wrong.
 """
 
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from kws_jax.array_types import Params
-from kws_jax.checkpoint import load_deployed
-from kws_jax.compiled import stream as compiled
-from kws_jax.config import CrnnConfig
-from kws_jax.data.audio import open_source
-from kws_jax.detector import Detection, Detector, DetectorConfig
-from kws_jax.errors import UserError, one_line_errors
-from kws_jax.streaming import StreamingKws
+from kws_jax.config import REFRACTORY
+from kws_jax.errors import one_line_errors
 
 INTERRUPTED = 130  # 128 + SIGINT
-Stream = compiled.StreamingKws | StreamingKws
 
 
 def listen(
@@ -38,7 +28,7 @@ def listen(
     threshold: float | None = None,
     smoothing: int | None = None,
     false_alarms_per_hour: float | None = None,
-    refractory: float = DetectorConfig.refractory,
+    refractory: float = REFRACTORY,
 ) -> None:
     """Streams audio through a checkpoint.
 
@@ -51,50 +41,9 @@ def listen(
         false_alarms_per_hour: 0.2, 0.5, 1 or 2: takes the threshold that the checkpoint has for it.
         refractory: Seconds after a detection in which there is no other.
     """
-    chunks = open_source(source, microphone)
-    config, variables, about = load_deployed(checkpoint)
-    settings = about.detector(config, threshold, smoothing, false_alarms_per_hour)
-    detector = Detector(replace(settings, refractory=refractory))
-    stream = open_stream(variables["params"], config)
-    compile_steps(stream, detector)
-    if threshold is None and about.threshold is None and false_alarms_per_hour is None:
-        print(f"the checkpoint has no threshold, and {settings.threshold:g} is a guess: give one", file=sys.stderr)
-    rate = false_alarms_per_hour or about.false_alarms_per_hour
-    stands = "" if rate is None or (threshold, smoothing) != (None, None) else _meaning(rate, about.validation_hours)
-    word = about.keyword or "the keyword"
-    print(f"listening for {word} from probability {settings.threshold:g} on{stands}; Ctrl-C ends", file=sys.stderr)
-    for detection in detect(chunks, stream, detector):
-        line = {"time": round(detection.time, 4), "probability": round(detection.probability, 6)}
-        print(json.dumps(line), flush=True)
+    from experiments.streams import listening  # seconds to import, which --help does not need
 
-
-def _meaning(rate: float, hours: float | None) -> str:
-    alarms, heard = "alarm" if rate == 1 else "alarms", "hours" if hours is None else f"{hours:g} h"
-    return f", about {rate:g} false {alarms} an hour on {heard} of validation speakers' words, speech and noise"
-
-
-def open_stream(params: Params, config: CrnnConfig) -> Stream:
-    """The stream in C where this machine can compile it, else in JAX, which is said."""
-    try:
-        return compiled.StreamingKws(params, config)
-    except UserError as error:
-        print(f"in JAX, since C is not to be had: {error}", file=sys.stderr)
-        return StreamingKws(params, config)
-
-
-def compile_steps(stream: Stream, detector: Detector) -> None:
-    """Runs once what each step runs: compiling takes a second, in which a microphone would lose audio."""
-    stream.push(np.zeros(stream.config.block_size, np.float32))
-    detector.push(np.zeros(1), np.zeros(1, np.float32))
-    stream.reset()
-    detector.reset()
-
-
-def detect(chunks: Iterator[np.ndarray], stream: Stream, detector: Detector) -> Iterator[Detection]:
-    """Detections in audio that comes in chunks, each as soon as its chunk is there; the stream's end is flushed."""
-    for chunk in chunks:
-        yield from detector.push(*stream.push(chunk))
-    yield from detector.push(*stream.flush())
+    listening.listen(source, checkpoint, microphone, threshold, smoothing, false_alarms_per_hour, refractory)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

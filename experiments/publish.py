@@ -6,32 +6,13 @@ reaches that. In use is that for 0.5, else that for 1. The folder is built besid
 for any more is gone, and after a kill the old one is there.
 """
 
-import hashlib
-import json
-import re
-import shutil
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import tyro
-from tqdm import tqdm
 from tyro.conf import Positional
 
-from experiments.stream_eval import SceneRecipe
-from experiments.streams.thresholds import with_thresholds
-from experiments.study.environment import ROOT
-from experiments.study.records import MODEL, RUNS, Record, read_records
-from kws_jax.checkpoint import SUFFIX, About, describe, rewrite
-from kws_jax.data.corpus import load_corpus
-from kws_jax.errors import UserError, one_line_errors
-from kws_jax.files import recover, written
-
-TARGET = ROOT / "checkpoints"
-MANIFEST, README = "manifest.json", "README.md"
-NAME = re.compile(r"[\w-]+")
-Threshold = Callable[[Path, About], About]
+from experiments.streams.recipe import SceneRecipe
+from kws_jax.errors import one_line_errors
 
 
 def main(
@@ -50,95 +31,11 @@ def main(
         run_seed: Of the runs.
         again: Choose thresholds anew where a shipped model has them.
     """
-    chosen = [record for record in read_records(results) if (record.split, record.seed) == (split, run_seed)]
-    if not chosen:
-        raise UserError(f"no records of the {split} split and seed {run_seed} in {results}: run the settings first")
-    if quick := [record.name for record in chosen if record.quick]:
-        raise UserError(f"{quick[0]} only shows that everything works: run it without --quick")
-    corpus = load_corpus(scenes.data)
-    validation = cache(lambda keyword: scenes.build(corpus, keyword, "validation"))
+    from experiments.streams.publishing import (
+        choose_and_publish,  # seconds to import, which --help does not need
+    )
 
-    def threshold(path: Path, about: About) -> About:
-        assert about.keyword is not None
-        known = about.operating_points is not None and not again
-        return about if known else with_thresholds(path, about, validation(about.keyword))
-
-    publish(chosen, results, TARGET, threshold)
-    print(f"{len(chosen)} checkpoints in {TARGET.name}/")
-
-
-def publish(records: list[Record], results: Path, target: Path, threshold: Threshold) -> None:
-    """Builds the folder of checkpoints anew.
-
-    Args:
-        records: Of the runs whose models are shipped.
-        results: Their folder. Where a run's model is not there any more, the shipped one of the same run is kept.
-        target: Folder of checkpoints; what stands in its README is kept.
-        threshold: From a model's file and what is known of it to the same with a threshold.
-
-    Raises:
-        UserError: If a record has no model, or a name that could lead elsewhere, or a file would be lost. Nothing is
-            touched then.
-    """
-    recover(target)
-    places = [_place(record) for record in records]
-    if twice := {place for place in places if places.count(place) > 1}:
-        raise UserError(f"two runs would be {min(twice)}: publish one of them from a folder of its own")
-    if foreign := _foreign(target):
-        raise UserError(f"{foreign[0]} is of no checkpoint in {MANIFEST}: move it elsewhere")
-    sources = {_place(record): _source(record, results, target) for record in records}
-    with written(target) as part:
-        entries = []
-        for record in tqdm(records, desc="publishing", unit="checkpoint", disable=None):
-            source, path = sources[_place(record)], part / _place(record)
-            rewrite(source, path, threshold(source, describe(source)[1]))
-            entries.append(_entry(record, path))
-        manifest = {"checkpoints": sorted(entries, key=lambda entry: entry["file"])}
-        (part / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        if (target / README).is_file():
-            shutil.copyfile(target / README, part / README)
-
-
-def _foreign(target: Path) -> list[Path]:
-    """Files that the folder's manifest does not know, and that would be lost."""
-    known = {target / README, target / MANIFEST}
-    if (target / MANIFEST).is_file():
-        known |= {target / entry["file"] for entry in json.loads((target / MANIFEST).read_text())["checkpoints"]}
-    return sorted(path for path in target.rglob("*") if path.is_file() and path not in known)
-
-
-def _place(record: Record) -> str:
-    name, keyword = record.setting["name"], record.keyword
-    if not (NAME.fullmatch(name) and NAME.fullmatch(keyword)):
-        raise UserError(f"{name!r} of {keyword!r} is no name for a file: it takes letters, digits, _ and -")
-    return f"{keyword}/{name}{SUFFIX}"
-
-
-def _source(record: Record, results: Path, target: Path) -> Path:
-    own, shipped = results / RUNS / record.name / MODEL, target / _place(record)
-    if own.is_file():
-        return own
-    if shipped.is_file() and describe(shipped)[1].seed == record.seed:
-        return shipped
-    raise UserError(f"{record.name} has no model in {own.parent}: run it again")
-
-
-def _entry(record: Record, path: Path) -> dict[str, Any]:
-    about = describe(path)[1]
-    return {
-        "file": f"{path.parent.name}/{path.name}",
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "bytes": path.stat().st_size,
-        "keyword": record.keyword,
-        "setting": record.setting["name"],
-        "number_format": about.number_format,
-        "macs": record.cost.thop_macs,
-        "auroc_error": record.testing.auroc_error,
-        "threshold": about.threshold,
-        "smoothing": about.smoothing,
-        "false_alarms_per_hour": about.false_alarms_per_hour,
-        "operating_points": about.operating_points,
-    }
+    choose_and_publish(results, scenes, split, run_seed, again)
 
 
 if __name__ == "__main__":

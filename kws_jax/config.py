@@ -2,16 +2,18 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from kws_jax.errors import UserError
 
+if TYPE_CHECKING:
+    import numpy
+
 SAMPLE_RATE = 16_000  # Hz
+REFRACTORY = 1.0  # s in which a detector rests after a detection
 POWER_RANGE = (1e-9, 1e9)  # mel power is clamped to it before the logarithm, as the reference does
 Compression = Literal["log", "pcen"]
-Steps = TypeVar("Steps", int, np.ndarray)
+Steps = TypeVar("Steps", int, "numpy.ndarray")
 
 
 @dataclass(frozen=True)

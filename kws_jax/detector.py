@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Real
 
+from kws_jax.config import REFRACTORY
 from kws_jax.errors import UserError
 
 GRID_TOLERANCE = 0.01  # of a step: times are rounded where they are stored
@@ -51,7 +52,7 @@ class DetectorConfig:
 
     threshold: float = 0.5
     smoothing: int = 1
-    refractory: float = 1.0
+    refractory: float = REFRACTORY
     step_duration: float = 0.08
 
     def __post_init__(self) -> None:
@@ -196,8 +197,7 @@ def spaced(positions: Real[np.ndarray, " positions"], distance: int | float) -> 
         positions: Ascending, such as the times of another engine's detections in seconds.
         distance: At least 0, in the same unit.
     """
-    following = np.searchsorted(positions, positions + distance)
-    following = np.maximum(following, np.arange(1, len(positions) + 1)).tolist()
+    following = np.maximum(np.searchsorted(positions, positions + distance), np.arange(1, len(positions) + 1)).tolist()
     kept, index = [], 0
     while index < len(positions):
         kept.append(index)

@@ -21,7 +21,7 @@ FORBIDDEN = {
 ROOMS = {
     "study": set(),
     "plots": set(),
-    "streams": {"study"},
+    "streams": {"study", "plots"},
     "benchmark": {"study"},
     "report": {"study.records", "study.stream_records", "plots"},
 }
@@ -130,6 +130,35 @@ def test_what_is_really_loaded():
     assert found["NumPy only"] == found["report"] == set()
     assert "jax" in found["kws_jax"] <= JAX
     assert "torch" in found["torch_ref"] <= TORCH
+
+
+# Runs commands' --help one after another, and says after each, and after what it then imports, what is there.
+HELPED = """
+import contextlib, importlib, io, json, runpy, sys
+commands, heavy = json.loads(sys.argv[1])
+def say(name):
+    print(json.dumps([name, sorted(set(heavy) & sys.modules.keys())]))
+for command in commands:
+    sys.argv = [command, "--help"]
+    with contextlib.redirect_stdout(io.StringIO()) as text, contextlib.suppress(SystemExit):
+        runpy.run_module(command, run_name="__main__")
+    assert "usage" in text.getvalue(), command
+    say(command)
+importlib.import_module("kws_jax.streaming")
+say("kws_jax.streaming")
+"""
+
+
+def test_help_comes_before_what_takes_seconds_to_import():
+    doors = [name for name, path in MODULES.items() if 'if __name__ == "__main__":' in path.read_text()]
+    commands = [name for name in doors if name.startswith(("conversion", "experiments"))]
+    assert {"conversion.__main__", "experiments.benchmark.__main__", "experiments.run"} <= {*commands}
+    command = [sys.executable, "-c", HELPED, json.dumps([commands, sorted(TORCH | JAX | {"matplotlib", "scipy"})])]
+    output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = {name: set(heavy) for name, heavy in map(json.loads, output.splitlines())}
+    streaming = found.pop("kws_jax.streaming")
+    assert found == {name: set() for name in commands}
+    assert streaming <= JAX
 
 
 def test_files_stay_short():

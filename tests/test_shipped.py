@@ -13,11 +13,11 @@ from scipy.special import softmax
 
 from conversion.files import read_module, to_module
 from conversion.parity import compare
-from experiments.run import resolved
-from experiments.stream_demo import glue
+from experiments.streams.demo import glue
 from experiments.study.judging import margins_of
 from experiments.study.provenance import is_current
 from experiments.study.records import read_record, read_records
+from experiments.study.scaling import resolved
 from experiments.study.settings import BY_NAME, SETTINGS, deployed_model
 from experiments.study.task import find_source, make_task
 from kws_jax import checkpoint, streaming

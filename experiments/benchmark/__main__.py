@@ -29,14 +29,8 @@ from pathlib import Path
 
 import tyro
 
-from experiments.benchmark.measuring import Plan, measure
-from experiments.study.json_files import write_json
-from experiments.study.settings import BY_NAME, deployed_model
-from experiments.study.workers import run_jobs
-from kws_jax import checkpoint
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError, one_line_errors
-from kws_jax.number_formats import MATRIX_BITS
 
 
 def main(
@@ -51,6 +45,11 @@ def main(
         out: File to write.
         quick: A few repeats on little audio, to see that everything works; the numbers mean little.
     """
+    # Seconds to import here and below, which --help does not need.
+    from experiments.benchmark.measuring import Plan, measure
+    from experiments.study.json_files import write_json
+    from experiments.study.workers import run_jobs
+
     plan = Plan((("base", BASE), *chosen_models(models)), packed_models(models))
     if quick:
         plan = replace(plan, models=(plan.models[0], plan.growing[-1]), packed=plan.packed[-1:])
@@ -72,6 +71,8 @@ def chosen_models(names: tuple[str, ...]) -> list[tuple[str, CrnnConfig]]:
     Raises:
         UserError: If a name is neither a setting nor a checkpoint.
     """
+    from experiments.study.settings import BY_NAME
+
     found: dict[CrnnConfig, str] = {BASE: "base"}
     for label, config, _ in map(_model, names or BY_NAME):
         found.setdefault(config, label)
@@ -84,6 +85,9 @@ def packed_models(names: tuple[str, ...]) -> tuple[tuple[str, CrnnConfig, str], 
     Raises:
         UserError: If a name is neither a setting nor a checkpoint.
     """
+    from experiments.study.settings import BY_NAME
+    from kws_jax.number_formats import MATRIX_BITS
+
     found: dict[tuple[CrnnConfig, str], str] = {}
     for label, config, number_format in map(_model, names or BY_NAME):
         if number_format in MATRIX_BITS:
@@ -92,6 +96,9 @@ def packed_models(names: tuple[str, ...]) -> tuple[tuple[str, CrnnConfig, str], 
 
 
 def _model(name: str) -> tuple[str, CrnnConfig, str]:
+    from experiments.study.settings import BY_NAME, deployed_model
+    from kws_jax import checkpoint
+
     if name in BY_NAME:
         return name, deployed_model(BY_NAME[name]), BY_NAME[name].number_format
     if not Path(name).exists():

@@ -1,1 +1,1 @@
-"""Models over hours of audio, and how they are judged there."""
+"""Models over audio: listened with, drawn, and judged on hours of it."""

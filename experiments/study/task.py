@@ -5,14 +5,15 @@ import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from experiments.study.records import MODEL, RUNS, run_name
 from kws_jax.checkpoint import Checkpoint, load
 from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
-from kws_jax.data.sources import SceneSources
+from kws_jax.data.recordings import check_sources
+from kws_jax.data.sources import SceneSources, Voices
 from kws_jax.data.splits import Split, check_split, split_official, split_random
 from kws_jax.data.synthetic import SPEECH_FOLDER, generate_corpus
 from kws_jax.errors import UserError
@@ -20,7 +21,6 @@ from kws_jax.errors import UserError
 SYNTHETIC_KEYWORD = "sheila"
 # Takes of the keyword by each voice: 38 of the 64 voices train, so 1,368 takes do, as many as real ones of "happy".
 TAKES_OF_KEYWORD = 36
-Voices = Literal["keyword", "words"]  # what synthetic voices say: the keyword alone, or other words too
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def find_source(
         return DataSource("synthetic", folder, keywords, SceneSources((folder / SPEECH_FOLDER,)), ())
     if not keywords:
         raise UserError("say which word to spot: --keywords WORD")
-    sources.check()
+    check_sources(sources)
     given: dict[str, tuple[Any, ...]] = {"--data": (data,), "--speech": sources.speech, "--noise": sources.noise}
     given |= {"--transcripts": (sources.transcripts,), "--voices": (voices,)}
     arguments = tuple(word for name, values in given.items() if any(values) for word in (name, *map(str, values)))

@@ -10,8 +10,9 @@ import numpy as np
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import as_float, to_pcm
 from kws_jax.data.corpus import Corpus
+from kws_jax.data.recordings import read_noise, read_speech
 from kws_jax.data.sounds import SOUNDS, sound
-from kws_jax.data.sources import SceneSources, read_noise, read_speech
+from kws_jax.data.sources import SceneSources
 from kws_jax.data.splits import Split
 from kws_jax.errors import UserError
 

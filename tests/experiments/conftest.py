@@ -24,8 +24,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of quick runs of every kind of format on "corpus" beside it, for all workers; not to be written to."""
-    from experiments.run import resolved
     from experiments.study.pipeline import run_setting
+    from experiments.study.scaling import resolved
     from experiments.study.settings import with_needs
     from tests.helpers.tiny_corpus import task_of, write_tone_corpus
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import attention
-from experiments.attention import attention_figure, attention_of
+from experiments.streams.attention import attention_figure, attention_of
 from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.config import SAMPLE_RATE, FrontendConfig

@@ -21,6 +21,7 @@ from experiments.benchmark import training as training_speed
 from experiments.benchmark.__main__ import chosen_models
 from experiments.benchmark.measuring import runtimes
 from experiments.report.comparison import MEASURED
+from experiments.study import workers
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
 from kws_jax import checkpoint, cost
@@ -196,7 +197,7 @@ def test_a_setting_that_starts_from_another_is_measured_as_it_is_deployed():
 
 
 def test_a_failure_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(benchmark, "run_jobs", lambda *_, **__: iter([Outcome(None, error="no room")]))
+    monkeypatch.setattr(workers, "run_jobs", lambda *_, **__: iter([Outcome(None, error="no room")]))
     with pytest.raises(UserError, match="no room"):
         benchmark.main(("base",), out=tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()

@@ -242,6 +242,6 @@ def test_a_closed_pipe_ends_quietly(listener: subprocess.Popen):
 
 
 def test_listening_imports_no_torch():
-    script = "import sys, experiments.listen; print('torch' in sys.modules, 'jax' in sys.modules)"
+    script = "import sys, experiments.streams.listening; print('torch' in sys.modules, 'jax' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "True"]

@@ -15,8 +15,9 @@ from safetensors.numpy import load_file
 
 from conversion.files import read_module
 from experiments import publish
-from experiments.stream_eval import SceneRecipe
+from experiments.streams import publishing
 from experiments.streams.judging import Run, judge_mode
+from experiments.streams.recipe import SceneRecipe
 from experiments.study.records import MODEL, RUNS, Record, read_records
 from kws_jax.checkpoint import About, describe, rewrite
 from kws_jax.data.audio import to_float
@@ -48,7 +49,7 @@ def records(out: Path) -> list[Record]:
 def target(out: Path, records: list[Record], tmp_path: Path) -> Path:
     """A folder that was published before, with a README and a setting that is gone since."""
     target = tmp_path / "checkpoints"
-    publish.publish(records, out, target, named)
+    publishing.publish(records, out, target, named)
     (target / "README.md").write_text("Which to take.\n")
     (target / "up" / "gone.safetensors").write_bytes((target / "up" / "base_qint8.safetensors").read_bytes())
     manifest = json.loads((target / "manifest.json").read_text())
@@ -58,7 +59,7 @@ def target(out: Path, records: list[Record], tmp_path: Path) -> Path:
 
 
 def test_what_is_published_is_described(out: Path, target: Path, records: list[Record]):
-    publish.publish(records, out, target, named)
+    publishing.publish(records, out, target, named)
     names = {"README.md", "manifest.json", "up/base_qint8.safetensors", "up/student_314x_int5.safetensors"}
     assert contents(target).keys() == names, "settings that are gone vanish"
     manifest = json.loads((target / "manifest.json").read_text())["checkpoints"]
@@ -82,12 +83,12 @@ def test_a_shipped_model_is_kept_where_the_runs_file_is_gone(out: Path, target: 
     (out / RUNS / records[0].name / MODEL).unlink()
     path = target / "up" / "base_qint8.safetensors"
     before = contents(target)
-    publish.publish(records, out, target, lambda path, about: about)
+    publishing.publish(records, out, target, lambda path, about: about)
     assert path.read_bytes() == before["up/base_qint8.safetensors"]
     rewrite(path, path, replace(describe(path)[1], seed=7))
     before = contents(target)
     with pytest.raises(UserError, match=r"base_qint8-up-official-0 has no model in .*: run it again"):
-        publish.publish(records, out, target, named)
+        publishing.publish(records, out, target, named)
     assert contents(target) == before
 
 
@@ -100,7 +101,7 @@ def test_a_name_that_leads_elsewhere_is_refused(
 ):
     before = contents(target.parent)
     with pytest.raises(UserError, match=message):
-        publish.publish([records[0], replace(records[1], **change)], out, target, named)
+        publishing.publish([records[0], replace(records[1], **change)], out, target, named)
     assert contents(target.parent) == before
 
 
@@ -112,14 +113,14 @@ def test_nothing_that_is_not_ours_is_lost(out: Path, target: Path, records: list
         (records * 2, "two runs would be up/base_qint8"),
     ):
         with pytest.raises(UserError, match=message):
-            publish.publish(chosen, out, target, named)
+            publishing.publish(chosen, out, target, named)
         assert contents(target) == before
 
 
 def test_a_kill_in_the_middle_leaves_what_was_there(out: Path, target: Path):
     """The second threshold never comes."""
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom experiments.publish import publish\n"
+        "import sys, time\nfrom pathlib import Path\nfrom experiments.streams.publishing import publish\n"
         "from experiments.study.records import read_records\nasked = []\n"
         "def threshold(path, about):\n    asked.append(path)\n"
         "    if len(asked) == 2:\n        print(flush=True)\n        time.sleep(600)\n    return about\n"
@@ -138,7 +139,7 @@ def test_thresholds_are_those_of_validation_speakers(
     out: Path, scene_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """PyTorch's stream over the integer model gives the same; what has a threshold keeps it unless told otherwise."""
-    monkeypatch.setattr(publish, "TARGET", tmp_path / "checkpoints")
+    monkeypatch.setattr(publishing, "TARGET", tmp_path / "checkpoints")
     for record in read_records(out):
         if record.setting["name"] != "student_314x_int5":
             remove(out / RUNS / record.name)
@@ -146,7 +147,7 @@ def test_thresholds_are_those_of_validation_speakers(
     corpus, sources = out.parent / "corpus", SceneSources((scene_corpus.parent / "speech",))
     with pytest.raises(UserError, match="only shows that everything works: run it without --quick"):
         publish.main(out, SceneRecipe(corpus, sources))
-    monkeypatch.setattr(publish, "read_records", lambda out: [replace(it, quick=False) for it in read_records(out)])
+    monkeypatch.setattr(publishing, "read_records", lambda out: [replace(it, quick=False) for it in read_records(out)])
     write_tone_corpus(corpus)
     recipe = SceneRecipe(corpus, sources, hours=0.02, minutes_per_stream=0.3)
     scenes = recipe.build(load_corpus(corpus), "up", "validation")

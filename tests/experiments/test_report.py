@@ -11,7 +11,7 @@ import matplotlib as mpl
 import pytest
 
 from experiments.report import __main__ as report
-from experiments.report import figures, pages
+from experiments.report import figures, pages, rendering
 from experiments.report.comparison import Comparison, Entry
 from experiments.study.records import RECORD, RUNS, read_record
 from kws_jax.data.audio import read_audio
@@ -97,7 +97,7 @@ def test_check_finds_what_is_stale_missing_or_of_no_record(told: Path, tmp_path,
     report.main(told / "results", told, check=True)  # equal records give equal bytes
     copy = shutil.copytree(told, tmp_path / "copy")
     files = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.suffix in (".md", ".svg")}
-    monkeypatch.setattr(report, "render", lambda results, out: {out / name: text for name, text in files.items()})
+    monkeypatch.setattr(rendering, "render", lambda results, out: {out / name: text for name, text in files.items()})
     for name, content in files.items():
         (copy / name).write_bytes(content + b" ")
         with pytest.raises(UserError, match=rf"{name} is stale: python -m experiments.report results --out .*/copy$"):
@@ -120,7 +120,7 @@ def test_a_readme_without_an_end_is_named(told: Path, tmp_path):
 
 
 def test_rendering_loads_no_framework():
-    script = "import sys, experiments.report.__main__; print(*{'jax', 'flax', 'torch'} & sys.modules.keys())"
+    script = "import sys, experiments.report.rendering; print(*{'jax', 'flax', 'torch'} & sys.modules.keys())"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
 

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from experiments import run
-from experiments.run import FEW_RESTARTS, resolved
+from experiments.streams.thresholds import give_thresholds
+from experiments.study import scaling
+from experiments.study import task as study_task
 from experiments.study.lock import locked
 from experiments.study.pipeline import run_setting
+from experiments.study.scaling import FEW_RESTARTS, names_of_all, resolved
 from experiments.study.settings import BY_NAME, SETTINGS, Setting, with_needs
 from experiments.study.sweep import Job, plan
 from experiments.study.task import find_source, make_task
@@ -52,7 +55,7 @@ def test_bad_commands_are_one_line(arguments: dict, message: str, tmp_path: Path
 
 def test_a_second_run_on_one_folder_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Before anything is read or spoken, and until the first one is gone, be it by a kill."""
-    monkeypatch.setattr(run, "find_source", lambda *_: pytest.fail("the second run went on"))
+    monkeypatch.setattr(study_task, "find_source", lambda *_: pytest.fail("the second run went on"))
     hold = f"with locked(Path({str(tmp_path / 'out')!r})): print(flush=True); input()"
     script = f"from pathlib import Path; from experiments.study.lock import locked\n{hold}"
     first = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -81,7 +84,7 @@ def test_the_command_repeats_a_run_with_all_that_it_heard(scene_corpus: Path, tm
 
 def test_a_run_of_which_only_the_record_is_left_gets_no_threshold(tone_corpus: Path, tmp_path: Path):
     source = find_source(tone_corpus, ("up",), NO_SOURCES, tmp_path)
-    run.give_thresholds(source, source.load(), {tmp_path / "gone": Job(BY_NAME["student_21x_stream"], "up", 0)})
+    give_thresholds(source, source.load(), {tmp_path / "gone": Job(BY_NAME["student_21x_stream"], "up", 0)})
     assert not list(tmp_path.rglob("gone*"))
 
 
@@ -92,10 +95,10 @@ def test_nobody_runs_the_base_only_to_be_compared_with_it():
 
 def test_the_first_keyword_gets_all_settings_and_the_others_the_headline_ones(monkeypatch: pytest.MonkeyPatch):
     settings = [replace(setting, headline=setting.name == "student_12x_dark") for setting in SETTINGS]
-    monkeypatch.setattr(run, "SETTINGS", settings)
-    assert run._all_names(has_speech=True, only_headline=False) == tuple(setting.name for setting in SETTINGS)
-    assert run._all_names(has_speech=True, only_headline=True) == ("student_12x_dark",)
-    assert not any(BY_NAME[name].scene_hours for name in run._all_names(has_speech=False, only_headline=False))
+    monkeypatch.setattr(scaling, "SETTINGS", settings)
+    assert names_of_all(has_speech=True, only_headline=False) == tuple(setting.name for setting in SETTINGS)
+    assert names_of_all(has_speech=True, only_headline=True) == ("student_12x_dark",)
+    assert not any(BY_NAME[name].scene_hours for name in names_of_all(has_speech=False, only_headline=False))
     jobs = plan({"up": SETTINGS, "down": with_needs(["student_12x_dark"])}, (0, 1))
     assert len(jobs) == 2 * (len(SETTINGS) + 2)
     order = list(jobs)
@@ -111,15 +114,15 @@ def test_the_first_keyword_gets_all_settings_and_the_others_the_headline_ones(mo
 def test_few_clips_train_in_steps_and_not_in_epochs(setting: Setting, clips: int):
     """An epoch has several batches, and all of them together at least the steps that are wanted; on very few, just."""
     small = resolved(setting, clips, quick=False)
-    usual_clips = run.USUAL_CLIPS
+    usual_clips = scaling.USUAL_CLIPS
     if setting.scene_hours:  # windows take the place of clips
         clips, usual_clips = (int(hours * 3600 / 6.4) for hours in (small.scene_hours, setting.scene_hours))
-    assert clips // small.recipe.batch_size >= run.LEAST_BATCHES
+    assert clips // small.recipe.batch_size >= scaling.LEAST_BATCHES
     assert 1 <= small.recipe.batch_size <= setting.recipe.batch_size
     usual = setting.recipe.epochs * usual_clips // setting.recipe.batch_size
-    wanted = run.SEMINAR_STEPS if setting.name == "base" else min(run.SMALL_STEPS, usual)
+    wanted = scaling.SEMINAR_STEPS if setting.name == "base" else min(scaling.SMALL_STEPS, usual)
     steps = small.recipe.epochs * (clips // small.recipe.batch_size)
-    if clips < run.TINY_CORPUS:
+    if clips < scaling.TINY_CORPUS:
         assert steps == pytest.approx(wanted, rel=0.05)
     else:
         assert steps >= 0.95 * wanted
@@ -129,7 +132,7 @@ def test_few_clips_train_in_steps_and_not_in_epochs(setting: Setting, clips: int
 
 def test_many_clips_train_as_the_table_says():
     assert [resolved(setting, 9_000, quick=False) for setting in SETTINGS] == list(SETTINGS)
-    assert resolved(BY_NAME["student_21x"], 9_000, quick=True).recipe.epochs == run.QUICK_EPOCHS
+    assert resolved(BY_NAME["student_21x"], 9_000, quick=True).recipe.epochs == scaling.QUICK_EPOCHS
 
 
 def test_sixty_clips_are_enough_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -137,6 +140,6 @@ def test_sixty_clips_are_enough_to_train(tmp_path: Path, monkeypatch: pytest.Mon
     task = task_of(write_tone_corpus(tmp_path / "corpus"), tmp_path / "out")
     training = task.split.training[:: task.split.training.size // 60][:60]
     task = replace(task, split=replace(task.split, training=training))
-    monkeypatch.setattr(run, "SEMINAR_STEPS", 120)
+    monkeypatch.setattr(scaling, "SEMINAR_STEPS", 120)
     record = run_setting(resolved(BY_NAME["base"], training.size, quick=False), task)
     assert record.testing.auroc_error < 0.01

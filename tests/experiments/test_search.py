@@ -10,8 +10,8 @@ import pytest
 
 from conversion.files import read_module
 from experiments import search
-from experiments.search import changed
 from experiments.study import training
+from experiments.study.candidates import changed
 from experiments.study.judging import margins_of
 from experiments.study.records import MODEL
 from experiments.study.settings import BY_NAME, STUDENT_314X, Setting

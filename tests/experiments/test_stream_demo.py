@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from conversion.files import read_module, to_module, write_module
 from experiments import stream_demo
 from experiments.plots import StreamResult
+from experiments.streams import demo
 from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.data.audio import read_audio
@@ -56,7 +57,7 @@ def files(tmp_path) -> dict[str, Path]:
 
 @pytest.fixture
 def no_picture(monkeypatch):
-    monkeypatch.setattr(stream_demo, "plot_stream", lambda *_: Figure())
+    monkeypatch.setattr(demo, "plot_stream", lambda *_: Figure())
 
 
 def run(out: Path, **arguments) -> dict:
@@ -101,7 +102,7 @@ def test_arguments_come_before_what_the_checkpoint_says(tmp_path, model, files):
 
 def test_glued_recordings_are_left_as_they_are():
     parts = [np.round(noise(seed, 1, 1_000, level)[0] * 2**15) / 2**15 for seed, level in enumerate((0.05, 0.1, 0.3))]
-    glued = stream_demo.glue(*(part.astype(np.float32) for part in parts))
+    glued = demo.glue(*(part.astype(np.float32) for part in parts))
     np.testing.assert_array_equal(glued.pcm, np.concatenate(parts) * 2**15)
     assert glued.gains == (1, 1, 1)
     assert (glued.start, glued.end) == (1_000, 2_000)
@@ -110,7 +111,7 @@ def test_glued_recordings_are_left_as_they_are():
 @pytest.mark.parametrize("level", [0.001, 0.9])
 def test_only_tracks_far_off_in_level_are_scaled(level):
     keyword, track = noise(0, 1, 2_000, 0.02)[0], np.clip(noise(1, 1, 2_000, level)[0], -1, 1)
-    glued = stream_demo.glue(track, keyword, np.zeros(100, np.float32))
+    glued = demo.glue(track, keyword, np.zeros(100, np.float32))
     levels = [np.sqrt(np.mean(np.square(part.astype(float)))) for part in np.split(glued.pcm, [2_000, 4_000])]
     assert max(levels[0] / levels[1], levels[1] / levels[0]) == pytest.approx(4, rel=0.02)
     assert glued.gains[1:] == (1, 1)
@@ -119,7 +120,7 @@ def test_only_tracks_far_off_in_level_are_scaled(level):
 def test_a_gain_does_not_clip():
     track = np.zeros(2_000, np.float32)
     track[0] = 0.9
-    glued = stream_demo.glue(track, noise(0, 1, 2_000, 0.3)[0], track)
+    glued = demo.glue(track, noise(0, 1, 2_000, 0.3)[0], track)
     assert glued.pcm[0] == 32_767
     assert glued.gains[0] == pytest.approx(1 / 0.9)
 
@@ -150,7 +151,7 @@ def test_synthetic_tracks_stand_in_for_what_is_missing(tmp_path, model, files, d
             write_wav(folder / f"{name}.wav", noise(seed, 1, 5_000)[0])
         return folder
 
-    monkeypatch.setattr(stream_demo, "generate_demo_tracks", generate)
+    monkeypatch.setattr(demo, "generate_demo_tracks", generate)
     monkeypatch.setenv("KWS_CACHE", str(tmp_path / "cache"))
     written = run(tmp_path / "plot.png", checkpoint=model, keyword_clip=files["keyword_clip"])
     assert written["files"] == ["before.wav", "keyword_clip.wav", "after.wav"]
@@ -168,10 +169,10 @@ def test_smallest_checkpoint_of_the_keyword_is_found(tmp_path):
     unfinished = tmp_path / "a" / "unfinished" / "training.safetensors"
     unfinished.parent.mkdir()
     unfinished.write_bytes(b"half of it")
-    assert stream_demo.find_checkpoint(tmp_path, keyword=None) == tmp_path / "c" / "model.safetensors"
-    assert stream_demo.find_checkpoint(tmp_path, keyword="happy") == tmp_path / "b" / "model.safetensors"
+    assert demo.find_checkpoint(tmp_path, keyword=None) == tmp_path / "c" / "model.safetensors"
+    assert demo.find_checkpoint(tmp_path, keyword="happy") == tmp_path / "b" / "model.safetensors"
     with pytest.raises(UserError, match="--checkpoint"):
-        stream_demo.find_checkpoint(tmp_path, keyword="marvin")
+        demo.find_checkpoint(tmp_path, keyword="marvin")
 
 
 def test_bad_input_is_one_line(tmp_path, model, files, data):

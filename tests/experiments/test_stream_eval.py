@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from experiments import stream_eval
-from experiments.stream_eval import Job, Judgement, SceneRecipe
+from experiments.streams import evaluation, probes
 from experiments.streams import modes as stream_runs
-from experiments.streams import probes
+from experiments.streams.evaluation import Job, judge_checkpoint
 from experiments.streams.judging import Run, compare_modes, judge_mode, poisson_interval
 from experiments.streams.modes import slide, stream
+from experiments.streams.recipe import Judgement, SceneRecipe
 from experiments.study.json_files import write_json
 from experiments.study.stream_records import read_streams
 from kws_jax import checkpoint
@@ -195,10 +196,10 @@ def test_from_checkpoint_to_record(sliding: bool, judgement, tmp_path, monkeypat
     checkpoint.save(tmp_path / "run", TOY, random_variables(TOY), About("happy", setting="toy", seed=0))
     built, build = [], SceneRecipe.build
     monkeypatch.setattr(SceneRecipe, "build", lambda *words: built.append(words[-1]) or build(*words))
-    stream_eval._heard.cache_clear()
+    evaluation._heard.cache_clear()
     for name in ("toy", "again"):
         target = tmp_path / "results" / "streams" / f"{name}.json"
-        missed = replace(judgement, sliding=sliding).run(Job("happy", tmp_path / "run", target))
+        missed = judge_checkpoint(replace(judgement, sliding=sliding), Job("happy", tmp_path / "run", target))
     (toy,) = read_streams(tmp_path / "results")
     assert built == ["validation", "testing"]
     assert (toy.setting, toy.seed, toy.modes["carried"].test_miss_rate_at_1) == ("toy", 0, missed)

@@ -6,15 +6,15 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import stream_peer
-from experiments.stream_peer import at_threshold, make_decoder, spot
+from experiments.streams import peer
+from experiments.streams.peer import at_threshold, make_decoder, spot
 from kws_jax.data.audio import read_audio, to_pcm
 from kws_jax.errors import UserError
 from tests.helpers.models import noise
 
 
 def test_thresholds_filter_and_triggers_are_a_second_apart():
-    unit = 2**stream_peer.SHIFT * math.log10(stream_peer.LOG_BASE)  # decades of the threshold
+    unit = 2**peer.SHIFT * math.log10(peer.LOG_BASE)  # decades of the threshold
     decades = {1.0: -30, 1.5: -10, 2.2: 10, 9.0: -40}
     candidates = np.array([(end, round(decade / unit)) for end, decade in decades.items()])
     for threshold, expected in (
@@ -52,10 +52,10 @@ def test_one_pass_is_a_pass_at_every_threshold(real_data):
     for threshold in (1e-20, 1e-5, 1.0):
         decoder = pocketsphinx.Decoder(keyphrase="happy", kws_threshold=threshold, loglevel="FATAL")
         decoder.start_utt()
-        for first in range(0, len(track), stream_peer.CHUNK):
-            decoder.process_raw(track[first : first + stream_peer.CHUNK].tobytes())
+        for first in range(0, len(track), peer.CHUNK):
+            decoder.process_raw(track[first : first + peer.CHUNK].tobytes())
         decoder.end_utt()
-        ends = np.sort([segment.end_frame / stream_peer.FRAME_RATE for segment in decoder.seg() or ()])
-        kept = ends[stream_peer.spaced(ends, 1.0)]
+        ends = np.sort([segment.end_frame / peer.FRAME_RATE for segment in decoder.seg() or ()])
+        kept = ends[peer.spaced(ends, 1.0)]
         np.testing.assert_array_equal(at_threshold(candidates)(threshold)[0], kept)
         assert kept.size or threshold == 1.0

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from experiments import run
-from experiments.run import resolved
 from experiments.study import material, pipeline, sweep, training
 from experiments.study.provenance import FILE, is_made_so, provenance, to_json
 from experiments.study.records import LOG, MODEL, RECORD, RUNS, UNFINISHED, read_record, write_record
+from experiments.study.scaling import resolved
 from experiments.study.settings import BY_NAME, Setting
 from experiments.study.task import Task
 from kws_jax.checkpoint import load, rewrite

@@ -10,7 +10,8 @@ from experiments.study.task import Task, find_source, make_task
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_pcm
 from kws_jax.data.corpus import load_corpus
-from kws_jax.data.sources import NO_SOURCES, SPEECH_PARTS
+from kws_jax.data.recordings import SPEECH_PARTS
+from kws_jax.data.sources import NO_SOURCES
 from kws_jax.data.splits import speaker_percentage
 from tests.helpers.models import noise
 

@@ -6,7 +6,15 @@ import pytest
 import soundfile
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.sources import SceneSources, keyword_pattern, read_noise, read_speech, read_transcripts, speech_files
+from kws_jax.data.recordings import (
+    check_sources,
+    keyword_pattern,
+    read_noise,
+    read_speech,
+    read_transcripts,
+    speech_files,
+)
+from kws_jax.data.sources import SceneSources
 from kws_jax.errors import UserError
 from tests.helpers.models import noise
 from tests.helpers.tiny_corpus import some_speakers
@@ -38,13 +46,13 @@ def test_noise_without_a_fold_is_split_by_its_name(tmp_path: Path):
 def test_what_cannot_be_read_is_one_line(tmp_path: Path):
     for wanting in (SceneSources((tmp_path / "none",)), SceneSources(noise=(tmp_path / "none",))):
         with pytest.raises(UserError, match=r"no folder .*none: give --speech and --noise folders"):
-            wanting.check()
+            check_sources(wanting)
     table = tmp_path / "said.tsv"
     for content, message in ((None, "cannot read the transcripts"), ("file\ttext\n", "it needs file and word")):
         if content:
             table.write_text(content)
         with pytest.raises(UserError, match=message):
-            SceneSources(transcripts=table).check()
+            check_sources(SceneSources(transcripts=table))
     (tmp_path / f"{some_speakers(0, 40, 1)[0]}-1.wav").write_text("no sound")
     with pytest.raises(UserError, match=r"-1\.wav: "):
         read_speech(SceneSources((tmp_path,)), "training", "happy")

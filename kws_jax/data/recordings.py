@@ -1,0 +1,124 @@
+"""Running speech and noise on disk: whose recordings are of which part, and what is said in them."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from kws_jax.data.audio import is_sound_file, read_audio, to_pcm
+from kws_jax.data.sources import SceneSources
+from kws_jax.data.splits import speaker_percentage
+from kws_jax.errors import UserError
+
+SPEECH_PARTS = {"training": (0, 60), "validation": (60, 80), "testing": (80, 101)}  # % of the speakers, by hash
+NOISE_FOLDS = {"training": "123", "validation": "4", "testing": "5"}  # of recordings <kind>_<fold>-<name>
+
+
+def check_sources(sources: SceneSources) -> None:
+    """Sees whether all is there, long before it is used.
+
+    Raises:
+        UserError: If a folder or file is missing, or the table is none.
+    """
+    for folder in (*sources.speech, *sources.noise):
+        _sound_files(folder)
+    if sources.transcripts:
+        read_transcripts(sources.transcripts)
+
+
+def read_speech(sources: SceneSources, part: str, keyword: str) -> list[np.ndarray]:
+    """Utterances of one part of the speakers of running speech, int16.
+
+    Args:
+        sources: Whose speech and transcripts.
+        part: "training", "validation" or "testing": 60, 20 and 20 % of the speakers, by the hash that also splits the
+            corpus. There is too little speech for its 80, 10 and 10 %.
+        keyword: Utterances whose transcript holds it are left out; see `keyword_pattern`.
+
+    Raises:
+        UserError: If there is none, or a folder or file is missing or cannot be read.
+    """
+    said, held = read_transcripts(sources.transcripts) if sources.transcripts else {}, keyword_pattern(keyword)
+    paths = [path for folder in sources.speech for path in speech_files(folder, part)]
+    paths = [path for path in paths if not held.search(said.get(path.stem, ""))]
+    if not paths:
+        folders = ", ".join(map(str, sources.speech)) or "no folder"
+        raise UserError(f"no {part} speech in {folders}: give --speech folders of <speaker>-*.flac, .wav or .ogg files")
+    return [_read(path) for path in paths]
+
+
+def speech_files(folder: Path, part: str) -> list[Path]:
+    """The files of `read_speech` in one folder; none where there are none.
+
+    Raises:
+        UserError: If there is no such folder.
+    """
+    return [path for path in _sound_files(folder) if _is_in_part(path.stem.split("-")[0], part)]
+
+
+def read_noise(sources: SceneSources, part: str) -> list[np.ndarray]:
+    """Noise recordings of a part, int16: <kind>_<fold>-<name> by fold, 1 to 3, 4 and 5, others by their names' hash.
+
+    Raises:
+        UserError: If a folder is missing, or a file cannot be read.
+    """
+    return [_read(path) for folder in sources.noise for path in _sound_files(folder) if _is_noise_of(path.stem, part)]
+
+
+def _is_noise_of(name: str, part: str) -> bool:
+    fold = re.fullmatch(r".+_([1-5])-.*", name)
+    return fold[1] in NOISE_FOLDS[part] if fold else _is_in_part(name, part)
+
+
+def _sound_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: give --speech and --noise folders of .flac, .wav or .ogg files")
+    return sorted(filter(is_sound_file, folder.glob("*")))
+
+
+def _is_in_part(name: str, part: str) -> bool:
+    low, high = SPEECH_PARTS[part]
+    return low <= speaker_percentage(name) < high
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return to_pcm(read_audio(path))
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def read_transcripts(path: Path) -> dict[str, str]:
+    """What is said in each file, by its name without suffix: its words in lower case, of letters and digits.
+
+    Raises:
+        UserError: If there is no such file, or it lacks a column.
+    """
+    said: dict[str, list[str]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if not {"file", "word"} <= set(table.fieldnames or ()):
+                raise UserError(f"{path} lacks a column: it needs file and word, with tabs between its columns")
+            for row in table:
+                said.setdefault(Path(row["file"] or "").stem, []).append(_letters(row["word"] or ""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the transcripts {path}: {error}") from error
+    return {name: " ".join(words) for name, words in said.items()}
+
+
+def keyword_pattern(keyword: str) -> re.Pattern[str]:
+    """What the keyword is held by, in a text of `read_transcripts`: itself, and words that may sound like it.
+
+    A word counts that begins with the keyword, whose last y may be an i, or has it after one or two letters:
+    "happiness", "unhappy", "bedroom", "bright"; neither "happened" nor "described". Words of two letters are in too
+    many others, "go" in "good": they count with -s, -es or -ing behind them alone.
+    """
+    stem = re.sub("y$", "[yi]", " ".join(map(_letters, keyword.split())))
+    return re.compile(rf"\b{stem}(e?s|ing)?\b" if len(keyword) < 3 else rf"\b\w{{0,2}}{stem}")
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
