@@ -7,6 +7,7 @@ import pytest
 
 # Tests compile hundreds of small functions that each run a few times: half the time went into optimising them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # that `listen` keeps in the home folder
 
 # What imports the packages is imported in the fixtures: the checker of shapes hooks into imports after this file.
 

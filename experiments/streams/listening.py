@@ -1,11 +1,13 @@
 """Audio from a file, a pipe or a microphone through a checkpoint, and a line of JSON for each detection."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from kws_jax.array_types import Params
@@ -55,9 +57,13 @@ def _meaning(rate: float, hours: float | None) -> str:
 def open_stream(params: Params, config: CrnnConfig) -> Stream:
     """The stream in C where this machine can compile it, else in JAX, which is said."""
     try:
-        return compiled.StreamingKws(params, config)
+        return compiled.StreamingKws(params, config, flags=compiled.SOON)
     except UserError as error:
         print(f"in JAX, since C is not to be had: {error}", file=sys.stderr)
+        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # What is compiled once is there the next time.
+            caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            jax.config.update("jax_compilation_cache_dir", str(Path(caches, "kws_jax")))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         return StreamingKws(params, config)
 
 

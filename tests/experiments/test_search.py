@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """The trainings that were asked for, of so many hidden units and a seed; nothing is trained."""
     found = []
 
-    def train(config, recipe, training_set, draw, seed, teacher, log_path, initial, resume):
+    def train(config, recipe, training_set, draw, seed, teacher, log_path, initial, resume, mesh):
         found.append((config.gru_hidden, seed))
         log_path.parent.mkdir(parents=True, exist_ok=True)
         line = {"step": 1, "epoch": 0, "loss": float(seed), "seconds": 2.0 * seed, "clips_per_second": 1.0}
