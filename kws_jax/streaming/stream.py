@@ -1,7 +1,7 @@
 """One stream as a class: a thin shell around the pure functions, which costs little more than they do."""
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -12,11 +12,12 @@ from jaxtyping import Array, Float, Int
 
 from kws_jax.array_types import Params
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
-from kws_jax.data.audio import checked_samples
+from kws_jax.data.audio import LOUDEST, checked_samples
 from kws_jax.streaming import functions
 from kws_jax.streaming.functions import GROUP, StreamState
 
 LONG = 16 * GROUP  # blocks that one call takes of a longer chunk
+FLOAT, NO_SOUND = np.dtype(np.float32), -1.0  # in a probability's place: the block holds what is no sound
 Packed = Float[Array, " packed"]
 
 
@@ -39,7 +40,8 @@ class PackedStream(NamedTuple):
     """A model's functions over a packed state, compiled with its parameters inside.
 
     A call costs by the array that goes in or comes out, a few microseconds each, which is as much as a step's
-    arithmetic. So the state is one array, and the newest probability its last number.
+    arithmetic. So the state is one array, and the newest probability its last number: NaN before step 0, and NO_SOUND
+    where a block has a sample that is not finite or louder than LOUDEST.
     """
 
     fresh: Packed
@@ -59,9 +61,17 @@ def _packed_stream(weights: _Weights, config: CrnnConfig) -> PackedStream:
 
     def take(
         over: Callable[..., tuple[StreamState, Array]], packed: Packed, samples: Array
-    ) -> tuple[Packed, Float[Array, " steps"]]:
+    ) -> tuple[StreamState, Float[Array, " steps"]]:
         state, logits = over(weights.params, config, unpack_state(packed[:-1]), samples[None])
-        probabilities = jax.nn.softmax(logits.reshape(-1, config.num_classes))[:, 1]
+        return state, jax.nn.softmax(logits.reshape(-1, config.num_classes))[:, 1]
+
+    def step(packed: Packed, block: Array) -> Packed:
+        state, probabilities = take(functions.step, packed, block)
+        is_sound = jnp.all(jnp.abs(block) <= LOUDEST)  # NaN is not; a look in Python costs more
+        return pack(state, jnp.where(is_sound, probabilities[0], NO_SOUND))
+
+    def scan(packed: Packed, samples: Array) -> tuple[Packed, Float[Array, " steps"]]:
+        state, probabilities = take(functions.scan, packed, samples)
         return pack(state, probabilities[-1]), probabilities
 
     def flush(packed: Packed, tail: Array, tail_length: Int[Array, ""]) -> Float[Array, " steps"]:
@@ -70,8 +80,8 @@ def _packed_stream(weights: _Weights, config: CrnnConfig) -> PackedStream:
 
     return PackedStream(
         fresh=pack(start, jnp.array(jnp.nan)),
-        step=jax.jit(lambda packed, block: take(functions.step, packed, block)[0]),
-        scan=jax.jit(partial(take, functions.scan)),
+        step=jax.jit(step),
+        scan=jax.jit(scan),
         flush=jax.jit(flush),
     )
 
@@ -99,6 +109,7 @@ class StreamingKws:
         self.config = config
         self._compiled = packed_stream(params, config)
         self._block_size, self._warmup_blocks = config.block_size, config.warmup_blocks
+        self._block_shape = (config.block_size,)
         self._first_end = config.step_end(-config.warmup_blocks)  # of block 0, in samples, if it were a step
         self.reset()
 
@@ -123,6 +134,21 @@ class StreamingKws:
             TypeError: If the samples are no floats.
             ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
         """
+        if (
+            type(samples) is np.ndarray
+            and samples.dtype is FLOAT
+            and samples.shape == self._block_shape
+            and sample_rate == SAMPLE_RATE
+            and not len(self._pending)
+        ):  # What a microphone gives, with as little Python as can be: what is not in the cache costs most.
+            state = self._compiled.step(self._state, samples)
+            newest = np.asarray(state)[-1:]
+            if not newest[0] < 0.0:
+                self._state, number = state, self._blocks
+                self._blocks = number + 1
+                if number < self._warmup_blocks:
+                    return np.zeros(0), np.zeros(0, np.float32)
+                return np.array([(self._first_end + number * self._block_size) / SAMPLE_RATE]), newest.copy()
         heard = checked_samples(samples, sample_rate, SAMPLE_RATE)
         if len(self._pending):
             heard = np.concatenate([self._pending, heard])

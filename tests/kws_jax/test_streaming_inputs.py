@@ -6,7 +6,7 @@ import pytest
 from kws_jax.data.audio import LOUDEST
 from tests.helpers.models import TOY, noise, random_variables
 from tests.helpers.streams import FRAMEWORKS, SIDES, Stream, heard, make_stream, stream_of
-from tests.tolerances import CROSS_FRAMEWORK, EXACT
+from tests.tolerances import CROSS_FRAMEWORK, EXACT, SAME_FRAMEWORK
 
 GOOD = noise(0, 1, 12 * TOY.block_size + 50)[0]
 SPOILT = np.stack([GOOD, GOOD, GOOD])
@@ -41,6 +41,30 @@ def test_bad_samples_are_named_and_leave_the_stream_as_it_was(stream: Stream, ca
     rest = heard(stream, [GOOD[1000:]])
     for part, expected in zip(zip(first, rest, strict=True), undisturbed, strict=True):
         np.testing.assert_allclose(np.concatenate(part), expected, rtol=0, atol=EXACT)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_bad_block_among_blocks_is_as_if_it_had_not_been(stream: Stream, wrong: float):
+    """In the warm-up and after it; blocks are what a microphone gives, and may have a way of their own."""
+    blocks = np.split(GOOD[: 12 * TOY.block_size], 12)
+    expected, bad, found = heard(stream, blocks), blocks[0].copy(), []
+    bad[-1] = wrong
+    for block in blocks:
+        with pytest.raises(ValueError, match=f"sample {TOY.block_size - 1} is {wrong}: samples must be finite"):
+            stream.push(bad)
+        found.append(stream.push(block))
+    found.append(stream.flush())
+    for part, wanted in zip(zip(*found, strict=True), expected, strict=True):
+        np.testing.assert_allclose(np.concatenate(part), wanted, rtol=0, atol=EXACT)
+
+
+def test_blocks_of_any_loudness_and_layout_are_a_chunk_of_them(stream: Stream):
+    samples = np.repeat(10 * LOUDEST * GOOD[: 12 * TOY.block_size], 2)[::2]
+    blocks = np.split(samples, 12)
+    assert not blocks[0].flags.c_contiguous
+    for found, expected in zip(heard(stream, blocks), heard(stream, [samples]), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=SAME_FRAMEWORK)
+        assert found.dtype == expected.dtype
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.longdouble, ">f4"])
