@@ -33,7 +33,8 @@ from kws_jax.files import written
 from torch_ref.config import TaskConfig
 from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
-from torch_ref.streaming import LOUDEST, StreamingModel, StreamState
+from torch_ref.samples import LOUDEST
+from torch_ref.streaming import StreamingModel, StreamState
 
 
 class FoldedMelPower(nn.Module):

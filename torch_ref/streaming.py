@@ -19,11 +19,10 @@ from torch.nn import functional
 
 from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
+from torch_ref.samples import checked_samples
 from torch_ref.threads import single_thread
 
 __all__ = ["StreamState", "StreamingKws", "StreamingModel"]
-
-LOUDEST = 32_768.0  # amplitude: samples beyond it are clipped, so that no power overflows float32
 
 
 class StreamState(NamedTuple):
@@ -132,7 +131,7 @@ class StreamingModel:
 
     def _left_context(self, state: StreamState, block: Float[Tensor, "batch block"]) -> Float[Tensor, "batch context"]:
         padding, is_first = self.config.padding, state.blocks == 0
-        if not (_is_traced() or is_first.any()):
+        if _is_known(~is_first):
             return state.samples
         edge = functional.pad(block[:, 1 : padding + 1].flip(1), (state.samples.shape[1] - padding, 0))
         return torch.where(is_first[:, None], edge, state.samples)
@@ -140,7 +139,7 @@ class StreamingModel:
     def _hear(self, state: StreamState, known: Float[Tensor, "batch samples"]) -> StreamState:
         """Adds the frames of these samples; where PCEN starts, copies of frame 0 stand for what is before it."""
         power, is_first = self._mel_power(known[:, self._unframed :]), state.blocks == 0
-        if self.model.pcen and (_is_traced() or is_first.any()):
+        if self.model.pcen and not _is_known(~is_first):
             copied = power[..., torch.arange(power.shape[2]).clamp(min=self.config.right_frames - 1)]
             power = torch.where(is_first[:, None, None], copied, power)
         frames, smoother = self.model.compress_next(power, state.smoother)
@@ -161,13 +160,13 @@ class StreamingModel:
         return _select(is_step, advanced, state), torch.where(is_step[:, None], logits, torch.nan)
 
 
-def _is_traced() -> bool:
-    """Whether all that may happen must be said; else a look at the mask spares what a running stream does not need."""
-    return torch.compiler.is_compiling()
+def _is_known(mask: Bool[Tensor, " batch"]) -> bool:
+    """Whether a mask is true throughout, which spares a running stream what else might be; not where it is traced."""
+    return not torch.compiler.is_compiling() and bool(mask.all())
 
 
 def _select(mask: Bool[Tensor, " batch"], where_true: StreamState, where_false: StreamState) -> StreamState:
-    if not _is_traced() and mask.all():
+    if _is_known(mask):
         return where_true
     pairs = zip(where_true, where_false, strict=True)
     return StreamState(*(torch.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in pairs))
@@ -211,7 +210,7 @@ class StreamingKws:
             TypeError: If the samples are no floats.
             ValueError: If they are not finite, have more axes than one, or another sample rate than the model's.
         """
-        samples = _checked(samples, sample_rate, self.streaming_model.config.sample_rate)
+        samples = checked_samples(samples, sample_rate, self.streaming_model.config.sample_rate)
         heard = np.concatenate([self._pending, samples])
         block_size, state, logits = self.streaming_model.config.block_size, self._state, []
         num_blocks = len(heard) // block_size
@@ -242,19 +241,3 @@ class StreamingKws:
         rows = torch.stack([row[0] for row in logits]) if logits else torch.zeros(0, config.num_classes)
         times = config.step_end(numbers[is_step]) / config.sample_rate
         return times, torch.softmax(rows.float(), dim=1)[:, 1].numpy()[is_step]
-
-
-def _checked(samples: np.ndarray, sample_rate: int, expected_rate: int) -> np.ndarray:
-    """One channel of finite samples as float32, or a TypeError or ValueError; silence and beyond [-1, 1] is fine."""
-    samples = np.asarray(samples)
-    if sample_rate != expected_rate:
-        raise ValueError(f"samples at {sample_rate} Hz, but the model hears {expected_rate} Hz: resample them first")
-    if samples.dtype.kind in "iu":
-        raise TypeError(f"samples are {samples.dtype}: divide 16-bit PCM by 32768")
-    if samples.dtype.kind != "f":
-        raise TypeError(f"samples are {samples.dtype}: give floats in [-1, 1]")
-    if samples.ndim != 1:
-        raise ValueError(f"samples have shape {samples.shape}: give one channel, with one axis")
-    if (wrong := np.flatnonzero(~np.isfinite(samples))).size:
-        raise ValueError(f"sample {wrong[0]} is {samples[wrong[0]]}: samples must be finite")
-    return np.clip(samples, -LOUDEST, LOUDEST).astype(np.float32)

@@ -86,6 +86,7 @@ def test_a_failure_takes_along_what_needs_it_and_nothing_else(scheduler: str):
     assert {job: outcome.error for job, outcome in ended.items() if outcome.lost} == {"child": "needs mistake"}
 
 
+@pytest.mark.slow
 def test_a_job_whose_worker_is_killed_runs_again(scheduler: str, tmp_path: Path):
     paths = [str(tmp_path / name) for name in ("killed", "fine", "after")]
     ended = outcomes(die_at_first, {paths[0]: (), paths[1]: (), paths[2]: (paths[0],)}, scheduler)
@@ -93,6 +94,7 @@ def test_a_job_whose_worker_is_killed_runs_again(scheduler: str, tmp_path: Path)
     assert len(set(Path(paths[0]).read_text().split())) == 2
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_every_worker_is_given_up(scheduler: str):
     ended = outcomes(work, {"killed": (), "orphan": ("killed",), "fine": ()}, scheduler, at_a_time=1)
     assert ended["killed"].error.startswith("KilledWorker: ")
@@ -101,6 +103,7 @@ def test_a_job_that_kills_every_worker_is_given_up(scheduler: str):
     assert ended["fine"].result[0] == "fine"
 
 
+@pytest.mark.slow
 def test_what_runs_ends_with_the_caller_and_what_waits_never_begins(scheduler: str, tmp_path: Path):
     paths = [tmp_path / name for name in ("one", "two", "three")]
     ticks = []
@@ -121,6 +124,7 @@ def test_what_runs_ends_with_the_caller_and_what_waits_never_begins(scheduler: s
     assert [path for path in paths if path.exists()] == begun
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_away_is_one_line(tmp_path: Path):
     path = tmp_path / "one"
     with start(workers=1) as cluster:
@@ -135,6 +139,7 @@ def test_a_scheduler_that_goes_away_is_one_line(tmp_path: Path):
             list(jobs)
 
 
+@pytest.mark.slow
 def test_a_worker_of_several_threads_is_refused_or_takes_one_job_at_a_time(tmp_path: Path):
     jobs = {str(tmp_path / name): () for name in ("one", "two", "three")}
     with start(threads=2, workers=0) as cluster:

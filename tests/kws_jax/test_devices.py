@@ -61,7 +61,10 @@ def test_tiles_are_all_streams_at_once():
         assert np.isfinite(logits).any() == (number >= PCEN.warmup_blocks)
 
 
-@pytest.mark.parametrize("num_streams", [1, many.TILE, many.TILE + 1])
+@pytest.mark.parametrize(
+    "num_streams",
+    [1, pytest.param(many.TILE, marks=pytest.mark.slow), pytest.param(many.TILE + 1, marks=pytest.mark.slow)],
+)
 def test_any_number_of_streams(num_streams: int):
     params, state = random_variables(PCEN)["params"], many.init_state(PCEN, num_streams)
     samples = noise(0, num_streams, PCEN.block_size)
