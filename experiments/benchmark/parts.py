@@ -32,7 +32,7 @@ def parts(name: str, config: CrnnConfig, batch_size: int, repeats: int) -> list[
     rows = []
     for of, calls, times in (("push", push, 20 * repeats), ("training step", step, repeats)):
         seconds = accounting.measure(*calls.values(), warmup=3, repeats=times)
-        of_each = np.diff(seconds, prepend=0.0)
+        of_each = np.diff(np.maximum.accumulate(seconds), prepend=0.0)
         rows += [
             {"model": name, "of": of, "part": part, "microseconds": 1e6 * float(time)}
             for part, time in zip(calls, of_each, strict=True)
