@@ -52,7 +52,7 @@ def main(
 
     plan = Plan((("base", BASE), *chosen_models(models)), packed_models(models))
     if quick:
-        plan = replace(plan, models=(plan.models[0], plan.growing[-1]), packed=plan.packed[-1:])
+        plan = replace(plan, models=plan.growing, packed=plan.packed[-1:])
         plan = replace(plan, trained=plan.trained[-1:], training_repeats=2, most=64, starts=1)
         plan = replace(plan, seconds=1.0, batch_size=8, repeats=3)
     # A process of its own, which is told to use one thread before it imports anything.

@@ -59,7 +59,8 @@ class Plan:
     @property
     def growing(self) -> tuple[tuple[str, CrnnConfig], ...]:
         """The models of which it is measured how a cost grows: the base, and the one with the least work."""
-        return self.models[0], min(self.models, key=lambda model: cost.macs_per_streamed_second(model[1]))
+        least = min(self.models, key=lambda model: cost.macs_per_streamed_second(model[1]))
+        return tuple(dict.fromkeys((self.models[0], least)))
 
 
 def measure(plan: Plan) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         "training_floor": parts.training_floor(plan.trained[0][1], plan.batch_size, plan.training_repeats),
         "parts": [
             row
-            for name, config in tqdm((plan.growing[0], plan.growing[-1]), "parts", unit="model")
+            for name, config in tqdm(plan.growing, "parts", unit="model")
             for row in parts.parts(name, config, plan.batch_size, plan.training_repeats)
         ],
         "growth": growth(plan.growing, plan.batch_size, plan.most),

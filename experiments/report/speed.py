@@ -37,10 +37,11 @@ class SpeedGoal(NamedTuple):
 
 
 def speed_goals(measured: Measured) -> list[SpeedGoal]:
-    """All goals of a benchmark: of the base, and of the model with the least work; none of a benchmark without them."""
-    base, least = list(dict.fromkeys(row["model"] for row in measured["growth"]))[:2] or ("", "")
-    if not base or not _peer(measured, "microWakeWord"):
+    """All goals of a benchmark, of the base and of the model with the least work; none where it has not both."""
+    models = list(dict.fromkeys(row["model"] for row in measured["growth"]))
+    if len(models) < 2:
         return []
+    base, least = models
     goals = [*_pushes(measured, base, 65, 2.9), *_pushes(measured, least, 45, 8)]
     goals.append(SpeedGoal(f"PyTorch's push, {base}", "us", 250, True, _push(measured, base, "PyTorch stream")))
     for name, rate, times, size in ((base, 4_500, 8_000, 4_500), (least, 50_000, 50_000, 630)):
@@ -69,9 +70,9 @@ def _pushes(measured: Measured, name: str, most: float, times: float) -> Iterabl
     floor = part["microseconds"] + _push(measured, name, "C scan")
     why = "an empty call, and the arithmetic as C does it"
     yield SpeedGoal(f"JAX's push, {name}", "us", most, True, _push(measured, name, "JAX stream"), floor, why)
-    peer = _peer(measured, "microWakeWord")
-    cheaper = peer["times_cheaper_in_jax"][name]
-    yield SpeedGoal(f"the same, cheaper than {peer['engine']}", "times", times, False, cheaper)
+    for peer in _of(measured["peers"], engine="microWakeWord"):
+        cheaper = peer["times_cheaper_in_jax"][name]
+        yield SpeedGoal(f"the same, cheaper than {peer['engine']}", "times", times, False, cheaper)
 
 
 def _many(measured: Measured, name: str, rate: float, times: float, size: float) -> Iterable[SpeedGoal]:
@@ -121,10 +122,6 @@ def _push(measured: Measured, name: str, runtime: str) -> float:
     """Microseconds of a block."""
     row = _one(measured["inference"], model=name, runtime=runtime)
     return float(row["microseconds_per_second"] * row["step_milliseconds"] / 1e3)
-
-
-def _peer(measured: Measured, engine: str) -> dict[str, Any]:
-    return next((row for row in measured["peers"] if row["engine"] == engine), {})
 
 
 def _one(rows: list[dict[str, Any]], **values: Any) -> dict[str, Any]:

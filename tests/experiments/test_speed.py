@@ -27,9 +27,13 @@ def test_goals_are_what_was_measured():
     assert not found["import kws_jax.streaming"].is_met
 
 
-def test_without_rows_there_is_no_goal():
-    assert speed_goals(MEASURED | {"peers": []}) == []
-    assert speed_goals(MEASURED | {"growth": []}) == []
+def test_what_is_not_there_has_no_goal():
+    every = speed_goals(MEASURED)
+    without_peer = speed_goals(MEASURED | {"peers": []})
+    assert [goal for goal in every if "microWakeWord" not in goal.what] == without_peer
+    assert len(every) == len(without_peer) + 2
+    of_base = [row for row in MEASURED["growth"] if row["model"] == "base"]
+    assert speed_goals(MEASURED | {"growth": of_base}) == speed_goals(MEASURED | {"growth": []}) == []
 
 
 def test_exponents_are_those_of_a_power():
