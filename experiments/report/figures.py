@@ -18,7 +18,8 @@ from experiments.plots import COLOURS
 from experiments.report.comparison import Comparison, Entry
 from experiments.report.goals import RUNTIME
 from experiments.report.pages import DETECTORS, NAMED, Study
-from experiments.report.speed_figures import growth_figure, parts_figure
+from experiments.report.speed import exponents
+from experiments.report.speed_figures import clock_figure
 from experiments.report.streams import StreamComparison, lowest, mean_rate
 from experiments.study.records import BASE_NAME, TUNED_NAME, read_log
 
@@ -61,9 +62,8 @@ def draw(study: Study) -> dict[str, bytes]:
         figures |= {"stream_misses.svg": _stream_misses(study.streams[0])} if study.streams else {}
         if heard := [name for name in DETECTORS if study.crowd.find(name) and any(c.find(name) for c in study.streams)]:
             figures["stream_costs.svg"] = _stream_costs(study, heard)
-        if study.benchmark["growth"]:
-            figures["clock_growth.svg"] = growth_figure(study.benchmark)
-            figures["clock_parts.svg"] = parts_figure(study.benchmark)
+        if exponents(study.benchmark) and study.benchmark["parts"]:
+            figures["clock.svg"] = clock_figure(study.benchmark)
         return {name: _svg(figure) for name, figure in figures.items()}
 
 

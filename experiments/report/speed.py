@@ -52,7 +52,8 @@ def speed_goals(measured: Measured) -> list[SpeedGoal]:
 def exponents(measured: Measured) -> list[tuple[str, str, str, float]]:
     """Of each model and runtime, what grows and the exponent b of cost = a size^b, by least squares of logarithms."""
     series = dict.fromkeys((row["of"], row["model"], row["what"]) for row in measured["growth"])
-    return [(*key, _slope(*np.log(curve(measured, *key)))) for key in series]
+    found = [(key, curve(measured, *key)) for key in series]
+    return [(*key, _slope(*np.log(line))) for key, line in found if len(line[0]) > 1]
 
 
 def _slope(x: np.ndarray, y: np.ndarray) -> float:

@@ -1,9 +1,9 @@
-"""Pictures of the clock: how a cost grows, and where the time goes."""
+"""The picture of the clock: how a cost grows, and where the time goes."""
 
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import NullLocator
 
 from experiments.plots import COLOURS
@@ -13,12 +13,20 @@ PANELS = {"seconds of audio": "one push", "streams": "one step of all", "hidden 
 DASHES = {"C": ":", "JAX": "-", "training step": "--"}
 
 
-def growth_figure(measured: Measured) -> Figure:
+def clock_figure(measured: Measured) -> Figure:
+    """Growth above, parts below."""
+    figure = Figure(figsize=(10.8, 6.4))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(3, 2))
+    _draw_growth(halves[0], measured)
+    _draw_parts(halves[1], measured)
+    return figure
+
+
+def _draw_growth(figure: SubFigure, measured: Measured) -> None:
     """Cost over size, both logarithmic, with the exponent of each line in its legend."""
     found = exponents(measured)
     panels = [of for of in PANELS if any(of == one for one, *_ in found)]
     models = list(dict.fromkeys(model for _, model, *_ in found))
-    figure = Figure(figsize=(3.6 * len(panels), 3.8))
     for axes, of in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for _, model, what, exponent in (one for one in found if one[0] == of):
             sizes, milliseconds = curve(measured, of, model, what)
@@ -31,14 +39,12 @@ def growth_figure(measured: Measured) -> Figure:
         axes.legend(loc="upper left", fontsize=7)
         axes.set_ylim(top=axes.get_ylim()[1] * 30)
     figure.axes[0].set_ylabel("milliseconds of a call")
-    return figure
 
 
-def parts_figure(measured: Measured) -> Figure:
+def _draw_parts(figure: SubFigure, measured: Measured) -> None:
     """A bar for each part of a push and of a training step."""
     kinds = list(dict.fromkeys(row["of"] for row in measured["parts"]))
     models = list(dict.fromkeys(row["model"] for row in measured["parts"]))
-    figure = Figure(figsize=(8.4, 2.6))
     for axes, of in zip(figure.subplots(1, len(kinds)), kinds, strict=True):
         parts = list(dict.fromkeys(row["part"] for row in measured["parts"] if row["of"] == of))
         for number, model in enumerate(models):
@@ -51,4 +57,3 @@ def parts_figure(measured: Measured) -> Figure:
         axes.set(xlabel="microseconds", title=of)
         axes.margins(x=0.18)
     figure.axes[-1].legend(loc="lower right")
-    return figure

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,11 +61,18 @@ def open_stream(params: Params, config: CrnnConfig) -> Stream:
         return compiled.StreamingKws(params, config, flags=compiled.SOON)
     except UserError as error:
         print(f"in JAX, since C is not to be had: {error}", file=sys.stderr)
-        if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # What is compiled once is there the next time.
-            caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-            jax.config.update("jax_compilation_cache_dir", str(Path(caches, "kws_jax")))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        _keep_compiled()
         return StreamingKws(params, config)
+
+
+def _keep_compiled() -> None:
+    """What JAX compiles once is there the next time, where the user has a folder for it."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    with suppress(RuntimeError):  # of a user without a home
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(caches, "kws_jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def compile_steps(stream: Stream, detector: Detector) -> None:

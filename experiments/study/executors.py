@@ -72,7 +72,7 @@ class Cluster(Executor):
         try:
             asyncio.run(greet())
             self._client = Client(address, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:  # the second, of tls:// without certificates
             reason = str(error).partition("\n")[0] or f"nothing for {PATIENCE:.0f} s"
             raise UserError(f"no Dask scheduler answers at {address}: {reason}") from error
         if wide := [worker for worker, threads in self._client.nthreads().items() if threads > 1]:

@@ -59,7 +59,13 @@ def init_state(config: CrnnConfig, batch_size: int) -> StreamState:
 def step(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform
 ) -> tuple[StreamState, Float[Array, "batch classes"]]:
-    """Takes in one block of config.block_size samples and yields one step's logits, NaN before step 0."""
+    """Takes in one block of config.block_size samples and yields one step's logits, NaN before step 0.
+
+    Raises:
+        ValueError: If there are more samples or fewer.
+    """
+    if samples.shape[1] != config.block_size:
+        raise ValueError(f"a step takes a block of {config.block_size} samples, not {samples.shape[1]}")
     state, logits = _take_blocks(params, config, state, samples)
     return state, logits[:, 0]
 

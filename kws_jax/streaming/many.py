@@ -62,7 +62,17 @@ def compiled_step(config: CrnnConfig, mesh: Mesh | None = None) -> Step:
 def step_tiles(
     params: Params, config: CrnnConfig, state: StreamState, samples: Waveform, is_new: Bool[Array, " batch"]
 ) -> tuple[StreamState, Float[Array, "batch classes"]]:
-    """`step` of any number of streams, `TILE` of them after the other; those that are new start with this block."""
+    """`step` of any number of streams, `TILE` of them after the other; those that are new start with this block.
+
+    Raises:
+        TypeError: If the samples are no floats, or `is_new` is no bool.
+        ValueError: If state, samples and `is_new` are not of as many streams, or the samples no block of each.
+    """
+    rows = [len(state.energies), len(samples), *is_new.shape]
+    if len(rows) != 3 or len(set(rows)) > 1:
+        raise ValueError(f"a state of {rows[0]} streams, samples of {rows[1]}, and is_new of shape {is_new.shape}")
+    if not jnp.issubdtype(samples.dtype, jnp.floating) or is_new.dtype != bool:
+        raise TypeError(f"samples are {samples.dtype} and is_new is {is_new.dtype}: give floats in [-1, 1], and bools")
 
     def step(tile: tuple[StreamState, Waveform, Array]) -> tuple[StreamState, Array]:
         state, samples, is_new = tile

@@ -25,7 +25,7 @@ class _Weights:
     """Parameters that are equal where their numbers are: streams of one model share what is compiled for it."""
 
     def __init__(self, params: Params) -> None:
-        self.params = jax.tree.map(jnp.asarray, params)
+        self.params = jax.tree.map(jnp.array, params)  # copies: the caller may give its own away
         leaves, tree = jax.tree.flatten(self.params)
         self._content = tree, tuple((leaf.shape, leaf.dtype, np.asarray(leaf).tobytes()) for leaf in leaves)
 

@@ -149,7 +149,9 @@ def test_a_worker_of_several_threads_is_refused_or_takes_one_job_at_a_time(tmp_p
             outcomes(work, {"fine": ()}, cluster.scheduler_address)
 
 
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{free}", "tcp://127.0.0.1", "nonsense://x:1", "tcp://{silent}"])
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:{free}", "tcp://127.0.0.1", "nonsense://x:1", "tls://127.0.0.1:1", "tcp://{silent}"]
+)
 def test_a_scheduler_that_does_not_answer_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(executors, "PATIENCE", 2.0)
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as bound:

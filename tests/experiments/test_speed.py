@@ -39,5 +39,6 @@ def test_what_is_not_there_has_no_goal():
 def test_exponents_are_those_of_a_power():
     row = {"of": "streams", "model": "base", "what": "JAX"}
     growth = [row | {"size": size, "milliseconds": 3.0 * size**1.5} for size in (1, 10, 700)]
+    growth.append(row | {"model": "a single point", "size": 1, "milliseconds": 1.0})
     ((of, model, what, exponent),) = exponents({"growth": growth})
     assert (of, model, what, exponent) == ("streams", "base", "JAX", pytest.approx(1.5))

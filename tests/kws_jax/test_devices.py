@@ -2,6 +2,7 @@
 
 import json
 import socket
+from inspect import unwrap
 from pathlib import Path
 
 import jax
@@ -71,6 +72,22 @@ def test_any_number_of_streams(num_streams: int):
     stepped = many.compiled_step(PCEN)(params, state, samples, np.zeros(num_streams, bool))
     expected = jax.jit(streaming.step, static_argnums=1)(params, PCEN, streaming.init_state(PCEN, num_streams), samples)
     assert jax.tree.map(np.shape, stepped) == jax.tree.map(np.shape, expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "is_new", "error", "message"),
+    [
+        (2, np.float32, np.zeros(3, bool), ValueError, "a state of 3 streams, samples of 2"),
+        (3, np.float32, np.zeros(2, bool), ValueError, r"is_new of shape \(2,\)"),
+        (3, np.float32, np.zeros((3, 1), bool), ValueError, r"is_new of shape \(3, 1\)"),
+        (3, np.int16, np.zeros(3, bool), TypeError, "samples are int16"),
+        (3, np.float32, np.zeros(3, np.int32), TypeError, "is_new is int32"),
+    ],
+)
+def test_what_does_not_fit_is_named(rows: int, dtype: type, is_new: np.ndarray, error: type, message: str):
+    params, state = random_variables(PCEN)["params"], many.init_state(PCEN, 3)
+    with pytest.raises(error, match=message):
+        unwrap(many.step_tiles)(params, PCEN, state, np.zeros((rows, PCEN.block_size), dtype), is_new)
 
 
 def test_devices_that_do_not_divide_are_named():

@@ -168,6 +168,15 @@ def test_the_class_is_the_functions_bit_for_bit(config: CrnnConfig):
     np.testing.assert_array_equal(times, config.step_end(np.arange(len(times))) / SAMPLE_RATE)
 
 
+def test_a_stream_owns_its_parameters():
+    """Given away before anything is compiled, they are still there, for it and for others of the same content."""
+    params = jax.tree.map(jnp.array, random_variables(TOY, 77)["params"])
+    kept, block = jax.tree.map(np.array, params), noise(0, 1, 4 * TOY.block_size)[0]
+    stream = streaming.StreamingKws(params, TOY)
+    jax.tree.map(lambda leaf: leaf.delete(), params)
+    np.testing.assert_array_equal(stream.push(block)[1], streaming.StreamingKws(kept, TOY).push(block)[1])
+
+
 @pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
 def test_a_single_row_is_reset_alone(config: CrnnConfig):
     step = partial(jax.jit(streaming.step, static_argnums=1), random_variables(config)["params"], config)
@@ -182,5 +191,8 @@ def test_misuse_is_named():
     variables = random_variables(TOY)
     with pytest.raises(ValueError, match="fold_batch_norm"):
         streaming.init_state(STUDENT, 1)
+    for length in (TOY.block_size - 1, 2 * TOY.block_size):
+        with pytest.raises(ValueError, match=f"a step takes a block of {TOY.block_size} samples, not {length}"):
+            streaming.step(variables["params"], TOY, streaming.init_state(TOY, 1), jnp.zeros((1, length)))
     with pytest.raises(ValueError, match="not a whole number of blocks"):
         streaming.scan(variables["params"], TOY, streaming.init_state(TOY, 1), jnp.zeros((1, TOY.block_size + 1)))
