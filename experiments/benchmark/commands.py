@@ -14,7 +14,8 @@ from experiments.benchmark import timing
 from experiments.study.environment import ROOT
 from kws_jax.config import SAMPLE_RATE
 
-COMMANDS = ("run", "listen", "stream_demo", "stream_eval", "stream_peer", "publish", "report", "benchmark", "search")
+COMMANDS: tuple[str, ...] = ("run", "listen", "stream_demo", "stream_eval", "stream_peer")
+COMMANDS += ("publish", "report", "benchmark", "search", "attention")
 HELPS = {f"experiments.{name} --help": ["-m", f"experiments.{name}", "--help"] for name in COMMANDS}
 HELPS |= {"conversion --help": ["-m", "conversion", "--help"]}
 IMPORTS = {f"import {name}": ["-c", f"import {name}"] for name in ("jax, flax.linen", "kws_jax.streaming")}

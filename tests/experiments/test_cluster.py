@@ -17,7 +17,7 @@ import pytest
 from experiments.study import executors
 from experiments.study.workers import Outcome, run_jobs
 from kws_jax.errors import UserError
-from tests.experiments.test_workers import _eventually, _gone, sleep, work
+from tests.experiments.test_workers import _eventually, _gone, assert_in_order, sleep, work
 
 distributed = pytest.importorskip("distributed", reason="needs distributed")
 
@@ -62,16 +62,7 @@ def meet(job: str) -> str | None:
 
 
 def test_jobs_run_after_their_needs_as_they_do_here(scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    before = dict(os.environ)
-    ended = outcomes(work, {"last": ("a", "b"), "a": ("first",), "b": ("first",), "first": ()}, scheduler)
-    assert next(iter(ended)) == "first"
-    assert list(ended)[-1] == "last"
-    results = [outcome.result for outcome in ended.values()]
-    assert {job for job, _, _ in results} == set(ended)
-    assert {threads for _, _, threads in results} == {"1"}
-    assert os.getpid() not in {process for _, process, _ in results}
-    assert all(outcome.seconds > 0 and outcome.error is None for outcome in ended.values())
-    assert dict(os.environ) == before
+    assert_in_order(scheduler)
     monkeypatch.chdir(tmp_path)
     assert outcomes(os.path.abspath, {"out": ()}, scheduler)["out"].result == str(tmp_path / "out")
 

@@ -42,18 +42,24 @@ def outcomes(needs: dict[str, tuple[str, ...]], num_workers: int = 2) -> dict[st
     return {outcome.job: outcome for outcome in run_jobs(work, needs, num_workers)}
 
 
-def test_jobs_run_after_their_needs_in_workers_of_one_thread():
+def assert_in_order(scheduler: str | None = None) -> list[tuple[str, int, str]]:
+    """Runs jobs after their needs, in other processes of one thread, and returns what they say."""
     before = dict(os.environ)
-    ended = outcomes({"last": ("a", "b"), "a": ("first",), "b": ("first",), "first": ()})
+    needs = {"last": ("a", "b"), "a": ("first",), "b": ("first",), "first": ()}
+    ended = {outcome.job: outcome for outcome in run_jobs(work, needs, 2, scheduler=scheduler)}
     assert next(iter(ended)) == "first"
     assert list(ended)[-1] == "last"
     results = [outcome.result for outcome in ended.values()]
     assert {job for job, _, _ in results} == set(ended)
     assert {threads for _, _, threads in results} == {"1"}
     assert os.getpid() not in {process for _, process, _ in results}
-    assert len({process for _, process, _ in results}) <= 2
     assert all(outcome.seconds > 0 and outcome.error is None for outcome in ended.values())
     assert dict(os.environ) == before
+    return results
+
+
+def test_jobs_run_after_their_needs_in_workers_of_one_thread():
+    assert len({process for _, process, _ in assert_in_order()}) <= 2
 
 
 def test_a_failure_takes_along_what_needs_it_and_nothing_else():
