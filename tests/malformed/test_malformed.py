@@ -1,0 +1,31 @@
+"""Every malformed input of the tables in this folder is taken, or refused in one line."""
+
+import importlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.malformed.harness import Case, outcome
+
+TABLES = sorted(path.stem for path in Path(__file__).parent.glob("of_*.py"))
+CASES: list[Case] = [case for table in TABLES for case in importlib.import_module(f"tests.malformed.{table}").CASES]
+BY_KIND: dict[str, list[Case]] = {}
+for _case in CASES:
+    BY_KIND.setdefault(_case.kind, []).append(_case)
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_malformed(kind: str, tmp_path: Path):
+    found: Counter[str] = Counter()
+    for number, case in enumerate(BY_KIND[kind]):
+        (folder := tmp_path / str(number)).mkdir()
+        found[outcome(case, folder)] += 1
+    assert found.total() == len(BY_KIND[kind])
+
+
+def test_no_name_is_twice():
+    names = [(case.kind, case.name) for case in CASES]
+    assert len(names) == len(set(names)), json.dumps([name for name, count in Counter(names).items() if count > 1])
