@@ -41,12 +41,10 @@ def outcome(case: Case, folder: Path) -> str:
         with _time_limit(case):
             case.run(folder)
     except SystemExit as stop:
-        if stop.code == USAGE:
-            return _clean(folder, "refused")
-        message = stop.code
-        if message in (None, 0):
-            return _clean(folder, "taken")
-        assert isinstance(message, str) and message.startswith("error: "), f"{case.kind}, {case.name}: exit {message!r}"
+        if stop.code in (None, 0, USAGE):
+            return _clean(folder, "refused" if stop.code == USAGE else "taken")
+        message = str(stop.code)
+        assert message.startswith("error: "), f"{case.kind}, {case.name}: exit {message!r}"
     except (UserError, *case.errors) as error:
         message = str(error)
     except Exception as error:
