@@ -1,4 +1,6 @@
-# make run | make demo | make test: each sets up a virtual environment of its own in .venv, once.
+# make run | make demo | make keyword | make test: each sets up a virtual environment of its own in .venv, once.
+#   WORD=word RECORDINGS=dir make keyword  makes a detector of one's own word; NEGATIVES=dir is what is not the word,
+#                                     VOICES=1 lets synthetic voices say it too
 #   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech, of which scenes
 #                                     to learn from are made, NOISE=dir noise and TRANSCRIPTS=file what is said;
 #                                     KEYWORD="one two" SEEDS="0 1 2" make run runs them all
@@ -11,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=20
 FOLDERS := $(if $(DATA),--data $(DATA)) $(if $(SPEECH),--speech $(SPEECH))
 SOURCES := $(FOLDERS) $(if $(NOISE),--noise $(NOISE)) $(if $(TRANSCRIPTS),--transcripts $(TRANSCRIPTS))
 
-.PHONY: run demo test test-slow lint report notebook clean
+.PHONY: run demo keyword test test-slow lint report notebook clean
 
 run: $(READY)
 	$(BIN)/python -m experiments.run --all $(SOURCES) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) --out $(OUT)
@@ -20,6 +22,10 @@ run: $(READY)
 
 demo: $(READY)
 	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_21x_stream_int8.safetensors --out $(OUT)/stream_demo.png
+
+keyword: $(READY)
+	@test -n "$(WORD)" -a -n "$(RECORDINGS)" || { echo "error: say WORD=word and RECORDINGS=dir"; exit 1; }
+	$(BIN)/python -m experiments.keyword --word "$(WORD)" --recordings "$(RECORDINGS)" $(if $(NEGATIVES),--negatives "$(NEGATIVES)") $(if $(VOICES),--voices) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech $(SPEECH)) $(if $(NOISE),--noise $(NOISE)) --out "$(OUT)/$(WORD)"
 
 test: $(READY)
 	$(PYTEST)

@@ -1,5 +1,6 @@
 """The picture of a stream: the keyword's probability over time, above what was heard."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,12 +9,15 @@ import numpy as np
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 
+from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from experiments.streams.recordings import Recording
     from kws_jax.detector import Detection
 
 DPI = 150
+MOST_ROWS = 8  # of recordings in a picture
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RED, BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], COLOURS[4], "0.7"
@@ -110,4 +114,26 @@ def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"]
         bottom.axvline(edge, color=ORANGE, linewidth=1)
     bottom.set(xlim=(0, seconds), xlabel="time (s)", ylabel="mel band")
     figure.colorbar(picture, ax=[top, bottom], label=unit, pad=0.01, fraction=0.03)
+    return figure
+
+
+def plot_takes(recordings: Sequence["Recording"], word: str) -> Figure:
+    """Draws where a word was found in a person's recordings: the MOST_ROWS with most takes.
+
+    Args:
+        recordings: Cut at their pauses.
+        word: The word.
+    """
+    shown = sorted(recordings, key=lambda recording: -len(recording.found))[:MOST_ROWS]
+    figure = Figure(figsize=(9, 0.6 + 0.9 * len(shown)), dpi=DPI, layout="constrained")
+    for axes, recording in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
+        times = np.arange(recording.samples.size) / SAMPLE_RATE
+        axes.plot(times, recording.samples, color="0.4", linewidth=0.4, rasterized=True)
+        for (start, end), fits in zip(recording.found / SAMPLE_RATE, recording.fits, strict=True):
+            axes.axvspan(start, end, color=BLUE if fits else RED, alpha=0.35, linewidth=0, hatch=None if fits else "//")
+        axes.set(xlim=(0, times[-1]), yticks=[])
+        axes.set_title(recording.describe(), fontsize=7, loc="left", pad=2)
+        axes.tick_params(labelsize=7)
+    axes.set_xlabel("time (s)", fontsize=8)
+    figure.suptitle(f"Takes of “{word}”: blue is taken, red is too long for a clip", fontsize=9)
     return figure

@@ -132,7 +132,7 @@ def choose_files(
     if None in given and keyword is None:
         raise UserError("the checkpoint does not say its keyword: --keyword WORD, or name all three recordings")
     before, after = _tracks(speech) if speech else (None, None)
-    clip = _clip(data, str(keyword)) if data and not given[1] else None
+    clip = find_clip(data, str(keyword)) if data and not given[1] else None
     chosen = [own or found for own, found in zip(given, (before, clip, after), strict=True)]
     folder = _spoken(str(keyword)) if None in chosen else Path()
     return [file or folder / f"{name}.wav" for file, name in zip(chosen, ("before", "keyword", "after"), strict=True)]
@@ -143,7 +143,7 @@ def _spoken(keyword: str) -> Path:
     return generate_demo_tracks(cache / f"demo-{keyword}", keyword)
 
 
-def _clip(data: Path, keyword: str) -> Path:
+def find_clip(data: Path, keyword: str) -> Path:
     """The first clip of the keyword by a testing speaker."""
     clips = [path for path in sorted((data / keyword).glob("*")) if is_sound_file(path) and _is_testing(path)]
     if not clips:

@@ -1,7 +1,6 @@
 """The espeak-ng speech synthesizer, called through ctypes, and a cast of its voices."""
 
 import ctypes
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.splits import speaker_percentage
+from kws_jax.data.splits import PLACES, name_in
 from kws_jax.errors import UserError
 
 __all__ = ["MAX_RATE", "MAX_SPEAKERS", "Espeak", "Speaker", "speakers"]
@@ -142,12 +141,6 @@ def speakers(seed: int, num_speakers: int = MAX_SPEAKERS) -> list[Speaker]:
     for index, variant in enumerate(VARIANTS[:num_speakers]):
         split = SPLITS[index % len(SPLITS)]
         voice = f"{ACCENTS[(index + seed) % len(ACCENTS)]}+{variant}"
-        result.append(Speaker(_name(seed, voice, split), voice, split, rng.uniform(30, 70), rng.uniform(120, 180)))
+        name = name_in(f"{seed} {voice}", *PLACES[split])
+        result.append(Speaker(name, voice, split, rng.uniform(30, 70), rng.uniform(120, 180)))
     return result
-
-
-def _name(seed: int, voice: str, split: str) -> str:
-    """The first of a sequence of eight-digit names that the data set's rule puts into the split."""
-    lowest, highest = {"validation": (0, 10), "testing": (10, 20), "training": (20, 100)}[split]  # %
-    names = (hashlib.sha1(f"{seed} {voice} {salt}".encode()).hexdigest()[:8] for salt in range(1000))
-    return next(name for name in names if lowest <= speaker_percentage(name) < highest)

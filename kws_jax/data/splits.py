@@ -10,11 +10,21 @@ from jaxtyping import Bool, Int, Int64
 from kws_jax.data.corpus import Corpus
 from kws_jax.errors import UserError
 
-__all__ = ["Split", "balanced_indices", "check_split", "speaker_percentage", "split_official", "split_random"]
+__all__ = [
+    "Split",
+    "balanced_indices",
+    "check_split",
+    "name_in",
+    "speaker_percentage",
+    "split_official",
+    "split_random",
+]
 
 MAX_CLIPS_PER_WORD = 2**27 - 1  # of the data set's rule
 VALIDATION_PERCENTAGE = 10
 TESTING_PERCENTAGE = 10
+# Places of each part's speakers, as `split_official` has them, in [low, high).
+PLACES = {"training": (20, 100), "validation": (0, 10), "testing": (10, 20)}
 RANDOM_TRAINING_SHARE = 0.8
 
 
@@ -55,6 +65,12 @@ def speaker_percentage(speaker: str) -> float:
     """
     digest = int(hashlib.sha1(os.fsencode(speaker), usedforsecurity=False).hexdigest(), 16)
     return digest % (MAX_CLIPS_PER_WORD + 1) * (100 / MAX_CLIPS_PER_WORD)
+
+
+def name_in(identity: str, low: int, high: int) -> str:
+    """A name of eight digits for a speaker, the same for the same identity, whose place lies in [low, high)."""
+    names = (hashlib.sha1(f"{identity} {salt}".encode()).hexdigest()[:8] for salt in range(1000))
+    return next(name for name in names if low <= speaker_percentage(name) < high)
 
 
 def split_official(corpus: Corpus) -> Split:

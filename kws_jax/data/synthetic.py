@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -24,11 +23,13 @@ from kws_jax.data.audio import to_pcm
 from kws_jax.data.espeak import MAX_RATE, MAX_SPEAKERS, Espeak, Speaker, speakers
 from kws_jax.data.sentences import COMMANDS, DEMO_SENTENCES, NEAR, TRAINING_SENTENCES
 from kws_jax.errors import UserError
+from kws_jax.files import written
 
 __all__ = [
     "MAX_SPEAKERS",
     "SPEECH_FOLDER",
     "Speaker",
+    "check_keyword",
     "generate_corpus",
     "generate_demo_tracks",
     "speak_sentences",
@@ -136,8 +137,7 @@ def _demo(folder: Path, keyword: str, seed: int) -> None:
 
 def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None]) -> None:
     """Fills the folder, or leaves it as it is when it holds the same already; never half."""
-    if not re.fullmatch(r"[^\W_][^/\\:\x00-\x1f]*", options["keyword"]):
-        raise UserError(f"the keyword {options['keyword']!r} is no word: begin with a letter, and use no / \\ or :")
+    check_keyword(options["keyword"])
     if not 0 <= options["seed"] < 2**31:
         raise UserError(f"the seed {options['seed']} must be in [0, 2**31)")
     sources = [Path(__file__), Path(__file__).with_name("espeak.py"), Path(__file__).with_name("sentences.py")]
@@ -147,14 +147,20 @@ def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None])
         return
     if folder.exists() and not (folder / STAMP).is_file() and any(folder.iterdir()):
         raise UserError(f"{folder} holds other files: name another folder for the synthetic speech")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-        made = Path(scratch, "made")
+    with written(folder) as made:
         write(made)
         (made / STAMP).write_text(stamp)
-        if folder.exists():
-            folder.rename(Path(scratch, "replaced"))
-        made.rename(folder)
+
+
+def check_keyword(keyword: str) -> None:
+    """Refuses what is no word, or would be no folder's name.
+
+    Raises:
+        UserError: If so.
+    """
+    if not (re.fullmatch(r"[^\W_][^/\\:]{0,79}", keyword) and keyword.isprintable()):
+        rule = "begin with a letter, use no / \\ or :, and no more than 80 letters"
+        raise UserError(f"the keyword {keyword!r} is no word: {rule}")
 
 
 def _takes(espeak: Espeak, keyword: str, clips_per_word: int, clips_of_keyword: int) -> dict[str, int]:

@@ -1,0 +1,197 @@
+"""From a person's recordings of a word to its detector: a corpus, a training, a threshold, and what is known of it."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import soundfile
+from scipy.stats import binomtest
+
+from experiments.plots import plot_takes, save
+from experiments.streams import demo
+from experiments.streams.evaluation import Job, judge_checkpoint
+from experiments.streams.recipe import Judgement, SceneRecipe
+from experiments.streams.recordings import (
+    ENOUGH,
+    FEWEST_GROUPS,
+    Recording,
+    divided,
+    pieces,
+    read,
+    read_recordings,
+    sound_files,
+)
+from experiments.streams.thresholds import give_thresholds
+from experiments.study.json_files import read_json
+from experiments.study.lock import locked
+from experiments.study.provenance import is_made_so, provenance
+from experiments.study.records import MODEL, RECORD
+from experiments.study.scaling import resolved
+from experiments.study.settings import Setting, with_needs
+from experiments.study.stream_records import STREAMS, StreamRecord
+from experiments.study.sweep import SweepContext, plan, sweep
+from experiments.study.task import DataSource, Task, make_task
+from kws_jax.config import SAMPLE_RATE
+from kws_jax.data.audio import to_pcm
+from kws_jax.data.corpus import BACKGROUND_FOLDER
+from kws_jax.data.recordings import SPEECH_PARTS, check_sources
+from kws_jax.data.sources import SceneSources
+from kws_jax.data.splits import PLACES, name_in, speaker_percentage
+from kws_jax.data.synthetic import SPEECH_FOLDER, check_keyword, generate_corpus
+from kws_jax.errors import UserError
+from kws_jax.files import remove, written
+
+SETTING = "student_21x_stream_int8"
+CLIPS, SPEECH, SYNTHETIC = "clips", "speech", "synthetic"
+TAKES_OF_VOICES = 36  # of the word by each synthetic voice, where they are mixed in
+HOURS = 1.0  # of scenes to choose by, and to judge on
+PARTS_OF_PIECES = ("training", "training", "training", "validation", "testing")  # of running sound, in turn
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person has and wants; see `experiments.keyword`."""
+
+    word: str
+    recordings: Path
+    negatives: Path | None
+    data: Path | None
+    sources: SceneSources
+    voices: bool
+    out: Path
+
+
+def make(wish: Wish) -> None:
+    """Does all of it; what is there already of the same recordings is not done again."""
+    check_keyword(wish.word)
+    check_sources(wish.sources)
+    if wish.data and not wish.data.is_dir():
+        raise UserError(f"no folder {wish.data}: name one laid out as Speech Commands, with one folder a word")
+    with locked(wish.out):
+        recordings = read_recordings(wish.recordings)
+        print("\n".join(recording.describe() for recording in recordings))
+        save(plot_takes(recordings, wish.word), wish.out / "takes.png")
+        kept_apart, source = lay_out(wish, recordings)
+        print(f"heard as {wish.out / CLIPS / wish.word}/*.wav, and seen in {wish.out / 'takes.png'}")
+        model = _train(source, wish)
+        target = wish.out / f"{wish.word}.safetensors"
+        shutil.copyfile(model, target)
+        scenes = SceneRecipe(source.folder, source.sources, HOURS)
+        record = wish.out / STREAMS / f"{wish.word}.json"
+        remove(record)
+        judge_checkpoint(Judgement(scenes), Job(wish.word, target, record))
+        clip = demo.find_clip(source.folder, wish.word)
+        demo.draw(wish.out / f"{wish.word}.png", target, (None, clip, None), None, None, wish.word, None, None, None)
+        print("\n".join(_report(wish, recordings, kept_apart, read_json(record, StreamRecord))))
+
+
+def lay_out(wish: Wish, recordings: Sequence[Recording]) -> tuple[str, DataSource]:
+    """Writes the corpus: the takes, and links to the folders of other words; and running sound without the word.
+
+    Returns:
+        What the parts of the takes keep apart (see `divided`), and where all of it lies.
+    """
+    speech, noise, spoken = [*wish.sources.speech], wish.sources.noise, None
+    if wish.data is None or wish.voices or not speech:
+        count = TAKES_OF_VOICES if wish.voices else 1
+        spoken = generate_corpus(wish.out / SYNTHETIC, wish.word, clips_of_keyword=count)
+        speech.append(spoken / SPEECH_FOLDER)
+    if wish.negatives:
+        _write_pieces(wish.negatives, wish.out / SPEECH)
+        speech.append(wish.out / SPEECH)
+    kept_apart, parts = divided(recordings)
+    with written(wish.out / CLIPS) as clips:
+        (clips / wish.word).mkdir(parents=True)
+        _write_takes(recordings, parts, clips / wish.word)
+        if spoken and wish.voices:
+            for path in sorted((spoken / wish.word).glob("*.wav")):
+                if speaker_percentage(path.stem.split("_nohash_")[0]) >= PLACES["training"][0]:
+                    shutil.copyfile(path, clips / wish.word / path.name)
+        others = wish.data or spoken
+        assert others is not None
+        for folder in sorted(others.resolve().iterdir()):
+            is_word = folder.name[0] not in "_." and folder.name != wish.word
+            if folder.is_dir() and (is_word or folder.name == BACKGROUND_FOLDER):
+                (clips / folder.name).symlink_to(folder)
+    sources = SceneSources(tuple(speech), noise, wish.sources.transcripts)
+    return kept_apart, DataSource("own", wish.out / CLIPS, (wish.word,), sources, ())
+
+
+def _write_takes(recordings: Sequence[Recording], parts: Sequence[Sequence[str]], folder: Path) -> None:
+    """Each take by a speaker of its part, so that the data set's own rule splits them."""
+    takes = Counter[str]()
+    for recording, row in zip(recordings, parts, strict=True):
+        for clip, part in zip(recording.clips(), row, strict=True):
+            speaker = name_in(f"{recording.person or recording.name} {part}", *PLACES[part])
+            soundfile.write(folder / f"{speaker}_nohash_{takes[speaker]}.wav", to_pcm(clip), SAMPLE_RATE)
+            takes[speaker] += 1
+
+
+def _write_pieces(folder: Path, target: Path) -> None:
+    """Running sound as running speech is laid out, every part some of it."""
+    with written(target) as made:
+        made.mkdir()
+        number = 0
+        for path in sound_files(folder):
+            for piece in pieces(read(path)):
+                part = PARTS_OF_PIECES[number % len(PARTS_OF_PIECES)]
+                name = f"{name_in(f'{path.name} {part}', *SPEECH_PARTS[part])}-{number}.flac"
+                soundfile.write(made / name, to_pcm(piece), SAMPLE_RATE)
+                number += 1
+
+
+def _train(source: DataSource, wish: Wish) -> Path:
+    """The model's file, with its thresholds."""
+    corpus = source.load()
+    task = make_task(source, corpus, wish.word, "official", 0, wish.out)
+    settings = [resolved(setting, task.split.training.size, quick=False) for setting in with_needs([SETTING])]
+    for setting in settings:
+        if not _is_made(setting, task):
+            remove(task.folder(setting.name) / RECORD)  # of other recordings, or of none
+    context, runs = SweepContext(source, "official", wish.out), plan({wish.word: settings}, (0,))
+    sweep(context, runs, 1)
+    give_thresholds(source, corpus, {context.folder(run) / MODEL: run for run in runs})
+    return task.model_path(SETTING)
+
+
+def _is_made(setting: Setting, task: Task) -> bool:
+    """Whether a setting's model was made of these recordings."""
+    try:
+        return is_made_so(task.folder(setting.name), provenance(setting, task))
+    except UserError:  # what it learns from is not there
+        return False
+
+
+def _report(wish: Wish, recordings: Sequence[Recording], kept_apart: str, record: StreamRecord) -> Iterator[str]:
+    """What is known of the detector, and what to record next, line by line."""
+    counts = Counter(chain.from_iterable(divided(recordings)[1]))
+    learnt, chosen, judged = (counts[part] for part in PLACES)
+    used = record.modes["carried"].in_use
+    people = {recording.person for recording in recordings}
+    yield f"takes: {learnt} to learn from, {chosen} to choose by, {judged} to judge by, of different {kept_apart}"
+    if used.threshold is None:
+        yield "no threshold keeps it below an alarm an hour: it needs more takes, and more of what is not the word"
+    else:
+        heard = binomtest(round(judged * (1 - used.miss_rate)), judged).proportion_ci()
+        yield (
+            f"heard: {1 - used.miss_rate:.0%} of {judged} takes that it did not learn from, in noise and without "
+            f"({heard.low:.0%} to {heard.high:.0%} with so few)"
+        )
+        low, high = used.false_alarms_interval
+        yield (
+            f"false alarms: {used.false_alarms_per_hour:.1f} an hour ({low:.1f} to {high:.1f}) in {HOURS:g} h glued of "
+            f"{', '.join(sorted(record.heard.speech))}"
+        )
+        yield f"listen: python -m experiments.listen --checkpoint {wish.out / wish.word}.safetensors --microphone"
+    if not (wish.negatives or wish.sources.speech):
+        yield (
+            "next: only synthetic voices said what is not the word, and people will wake it more often: record some "
+            "half an hour of what is to be heard where it listens, without the word: --negatives DIR"
+        )
+    if len(people) < FEWEST_GROUPS:
+        yield f"next: let {FEWEST_GROUPS} people or more speak, a folder each, or it may know these alone"
+    if counts.total() < ENOUGH:
+        yield f"next: {ENOUGH - counts.total()} more takes, near and far, loud and soft, in the room where it listens"

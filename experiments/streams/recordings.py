@@ -1,0 +1,134 @@
+"""A person's own recordings of a word, cut at their pauses, and which of them are learnt from, chosen by and judged."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float32, Int
+
+from kws_jax.config import SAMPLE_RATE
+from kws_jax.data.audio import is_sound_file, read_audio
+from kws_jax.data.takes import MAX_TAKE, clip_of, takes
+from kws_jax.errors import UserError
+
+FEWEST, ENOUGH = 10, 50  # takes
+SHARES = {"training": 0.6, "validation": 0.2, "testing": 0.2}
+FEWEST_GROUPS = 5  # people, else recordings, else stretches of them, that the parts are made of
+PIECE = 10.0  # s of running sound in one file
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording, and where the word is said in it.
+
+    Attributes:
+        name: Of its file, within the folder of all.
+        person: Who speaks, as far as its folder or name tells; else empty.
+        samples: At 16 kHz.
+        found: First and last sample of every take.
+    """
+
+    name: str
+    person: str
+    samples: Float32[np.ndarray, " samples"]
+    found: Int[np.ndarray, "takes 2"]
+
+    @property
+    def fits(self) -> np.ndarray:
+        """Which takes are short enough for a clip."""
+        return self.found[:, 1] - self.found[:, 0] <= MAX_TAKE * SAMPLE_RATE
+
+    def clips(self) -> list[np.ndarray]:
+        """A clip of a second for each take that fits, without what is said before and behind."""
+        edges = np.concatenate([[0], (self.found[:-1, 1] + self.found[1:, 0]) // 2, [self.samples.size]])
+        pairs = zip(self.found, edges[:-1], edges[1:], self.fits, strict=True)
+        return [clip_of(self.samples, take, int(left), int(right)) for take, left, right, fits in pairs if fits]
+
+    def describe(self) -> str:
+        """One line."""
+        taken, rest = np.count_nonzero(self.fits), np.count_nonzero(~self.fits)
+        long = f", {rest} longer than {MAX_TAKE:g} s left out: pause between words" if rest else ""
+        seconds = self.samples.size / SAMPLE_RATE
+        return f"{self.name}: {taken} {'take' if taken == 1 else 'takes'} in {seconds:.1f} s{long}"
+
+
+def read_recordings(folder: Path) -> list[Recording]:
+    """All recordings of a folder and its subfolders, whose names are taken for people's.
+
+    Raises:
+        UserError: If the folder is missing, a file cannot be read, or there are too few takes.
+    """
+    recordings = [_recording(path, folder) for path in sound_files(folder)]
+    found = sum(int(recording.fits.sum()) for recording in recordings)
+    if found < FEWEST:
+        raise UserError(
+            f"{found} takes of the word in {folder}: record at least {FEWEST}, better {ENOUGH}, with pauses"
+        )
+    return recordings
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """Sound files in a folder and below it.
+
+    Raises:
+        UserError: If there is no such folder, or no sound in it.
+    """
+    paths = sorted(path for path in folder.rglob("*") if is_sound_file(path)) if folder.is_dir() else []
+    if not paths:
+        raise UserError(f"no recordings in {folder}: name a folder of .wav, .flac or .ogg files")
+    return paths
+
+
+def read(path: Path) -> Float32[np.ndarray, " samples"]:
+    """A recording at 16 kHz, or an error that names it."""
+    try:
+        return read_audio(path)
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _recording(path: Path, folder: Path) -> Recording:
+    above = path.relative_to(folder).parts[:-1]
+    person = above[0] if above else path.stem.split("_nohash_")[0] if "_nohash_" in path.stem else ""
+    samples = read(path)
+    return Recording(path.relative_to(folder).as_posix(), person, samples, takes(samples))
+
+
+def divided(recordings: Sequence[Recording]) -> tuple[str, list[list[str]]]:
+    """The part of every take of every recording: "training", "validation" or "testing".
+
+    People are kept apart if there are some, else recordings, else stretches of takes.
+
+    Returns:
+        What was kept apart, and the parts.
+    """
+    counts = [int(recording.fits.sum()) for recording in recordings]
+    candidates: dict[str, list[list[Hashable]]] = {
+        "people": [[recording.person] * count for recording, count in zip(recordings, counts, strict=True)],
+        "recordings": [[recording.name] * count for recording, count in zip(recordings, counts, strict=True)],
+        "stretches": [[(number, take // 2) for take in range(count)] for number, count in enumerate(counts)],
+    }
+    sizes = {kept: Counter(chain.from_iterable(groups)) for kept, groups in candidates.items()}
+    kept = next((kept for kept in candidates if len(sizes[kept]) >= FEWEST_GROUPS), "stretches")
+    part_of = _parts(sizes[kept])
+    return kept, [[part_of[group] for group in row] for row in candidates[kept]]
+
+
+def _parts(sizes: Counter[Hashable]) -> dict[Hashable, str]:
+    """Groups by part, the largest first, each where most is lacking of the part's share."""
+    lacking = {part: share * sizes.total() for part, share in SHARES.items()}
+    parts = {}
+    for group, size in sizes.most_common():
+        parts[group] = max(lacking, key=lambda part: lacking[part] / SHARES[part])
+        lacking[parts[group]] -= size
+    return parts
+
+
+def pieces(samples: Float32[np.ndarray, " samples"]) -> list[np.ndarray]:
+    """Running sound in pieces of PIECE seconds; what is left at the end goes to the last."""
+    number = max(1, round(samples.size / (PIECE * SAMPLE_RATE)))
+    return [piece for piece in np.array_split(samples, number) if piece.any()]
