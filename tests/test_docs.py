@@ -1,5 +1,6 @@
-"""The annotated stream: its assertions hold, and the notebook is the script."""
+"""The book: its examples and links hold, the annotated stream runs, and the notebook is the script."""
 
+import doctest
 import json
 import re
 import runpy
@@ -10,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPT, NOTEBOOK = ROOT / "docs" / "stream.py", ROOT / "docs" / "stream.ipynb"
+BOOK = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*BOOK, *sorted(ROOT.glob("*.md")), ROOT / "checkpoints" / "README.md"]
 
 
 @pytest.mark.slow
@@ -31,3 +34,35 @@ def test_the_notebook_is_the_script_and_was_run():
     assert ["".join(cell["source"]) for cell in cells] == [text.strip() for text in plain]
     assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
     assert NOTEBOOK.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("page", BOOK, ids=lambda page: page.name)
+def test_examples_say_what_they_print(page: Path):
+    text, names, runner = page.read_text(), {}, doctest.DocTestRunner()
+    for block in re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S):
+        line = text[: block.start()].count("\n") + 1
+        example = doctest.DocTestParser().get_doctest(block[1], names, page.name, str(page), line)
+        assert example.examples, f"{page.name}, line {line}: a block without >>> is run by nobody"
+        example.globs = names  # what a block defines, those after it use
+        runner.run(example, clear_globs=False)
+    assert not runner.failures, "see what was printed"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    links = [link for link in re.findall(r"\[([^][]*)\]\(([^)\s]+)\)", text) if not link[1].startswith("http")]
+    for shown, target in links:
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)", path.read_text(), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
+        if path.suffix == ".py" and (name := re.fullmatch(r"`(\w+)`", shown)):
+            assert re.search(rf"\b(def|class) {name[1]}\b|^{name[1]} = ", path.read_text(), re.M), f"{shown} in {target}"
+
+
+def test_the_index_has_every_page():
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert {page.name for page in BOOK} - {"README.md"} <= {*re.findall(r"\]\(([\w.]+)\)", index)}
