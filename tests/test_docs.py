@@ -9,6 +9,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from experiments.report.figures import is_same
+
 ROOT = Path(__file__).parents[1]
 SCRIPT, NOTEBOOK = ROOT / "docs" / "stream.py", ROOT / "docs" / "stream.ipynb"
 BOOK = sorted((ROOT / "docs").glob("*.md"))
@@ -60,9 +62,16 @@ def test_links_lead_somewhere(page: Path):
             titles = re.findall(r"^#+ (.*)", path.read_text(), re.M)
             assert anchor in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, target
         if path.suffix == ".py" and (name := re.fullmatch(r"`(\w+)`", shown)):
-            assert re.search(rf"\b(def|class) {name[1]}\b|^{name[1]} = ", path.read_text(), re.M), f"{shown} in {target}"
+            assert re.search(rf"\b(def|class) {name[1]}\b|^{name[1]} = ", path.read_text(), re.M), (
+                f"{shown} in {target}"
+            )
 
 
 def test_the_index_has_every_page():
     index = (ROOT / "docs" / "README.md").read_text()
     assert {page.name for page in BOOK} - {"README.md"} <= {*re.findall(r"\]\(([\w.]+)\)", index)}
+
+
+def test_the_picture_of_the_house_is_that_of_its_imports():
+    house = runpy.run_path(str(ROOT / "docs" / "house.py"))
+    assert is_same(house["TARGET"].read_text(), house["draw"]().decode()), "run python -m docs.house"
