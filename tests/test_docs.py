@@ -39,7 +39,8 @@ def test_the_notebook_is_the_script_and_was_run():
 
 
 @pytest.mark.parametrize("page", BOOK, ids=lambda page: page.name)
-def test_examples_say_what_they_print(page: Path):
+def test_examples_say_what_they_print(page: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
     text, names, runner = page.read_text(), {}, doctest.DocTestRunner()
     for block in re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S):
         line = text[: block.start()].count("\n") + 1
