@@ -13,7 +13,6 @@ from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from experiments.streams.recordings import Recording
     from kws_jax.detector import Detection
 
 DPI = 150
@@ -117,11 +116,11 @@ def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"]
     return figure
 
 
-def plot_takes(recordings: Sequence["Recording"], word: str) -> Figure:
+def plot_takes(recordings: Sequence[Any], word: str) -> Figure:
     """Draws where a word was found in a person's recordings: the MOST_ROWS with most takes.
 
     Args:
-        recordings: Cut at their pauses.
+        recordings: Cut at their pauses: of `experiments.streams.recordings`, which this room does not know.
         word: The word.
     """
     shown = sorted(recordings, key=lambda recording: -len(recording.found))[:MOST_ROWS]
