@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.streams.recipe import SceneRecipe
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(
@@ -39,5 +39,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

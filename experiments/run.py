@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kws_jax.command import command
 from kws_jax.data.sources import NO_SOURCES, SceneSources, Voices
-from kws_jax.errors import UserError, one_line_errors
+from kws_jax.errors import UserError
 
 
 def main(
@@ -81,5 +82,5 @@ def main(
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

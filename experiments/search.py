@@ -15,8 +15,8 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from kws_jax.command import command
 from kws_jax.data.sources import NO_SOURCES, SceneSources
-from kws_jax.errors import one_line_errors
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         main(sys.argv[1:])

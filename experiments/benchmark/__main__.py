@@ -29,8 +29,9 @@ from pathlib import Path
 
 import tyro
 
+from kws_jax.command import command
 from kws_jax.config import BASE, CrnnConfig
-from kws_jax.errors import UserError, one_line_errors
+from kws_jax.errors import UserError
 
 
 def main(
@@ -108,5 +109,5 @@ def _model(name: str) -> tuple[str, CrnnConfig, str]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

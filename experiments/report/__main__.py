@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(results: Positional[Path], out: Path, check: bool = False) -> None:
@@ -22,5 +22,5 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)
