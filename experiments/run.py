@@ -52,17 +52,18 @@ def main(
     """
     # Seconds to import, which --help does not need.
     from experiments.streams.thresholds import give_thresholds
+    from experiments.study.executors import check_jobs
     from experiments.study.lock import locked
     from experiments.study.records import MODEL, RUNS
     from experiments.study.scaling import names_of_all, resolved
     from experiments.study.settings import BY_NAME, with_needs
     from experiments.study.sweep import SweepContext, plan, sweep
-    from experiments.study.task import find_source, make_task
+    from experiments.study.task import check_seeds, find_source, make_task
 
     if not settings and not all_settings:
         raise UserError(f"name settings, or say --all: {', '.join(BY_NAME)}")
-    if jobs < 1 or not seeds:
-        raise UserError("give at least one seed, and at least one job")
+    check_jobs(jobs)
+    check_seeds(seeds)
     with_needs(settings)  # names are checked before a corpus is spoken
     with locked(out):
         source = find_source(data, keywords, sources, out, voices)

@@ -23,6 +23,18 @@ class UserError(ValueError):
         return printable(super().__str__(), LONGEST)
 
 
+def check_ranges(values: object, **ranges: tuple[int | float, int | float]) -> None:
+    """Refuses fields that are no numbers within their ranges, both ends of which are allowed.
+
+    Raises:
+        UserError: If there is one.
+    """
+    for name, (least, most) in ranges.items():
+        value = getattr(values, name)
+        if not (isinstance(value, int | float) and least <= value <= most):
+            raise UserError(f"{name} is {value!r}: it goes from {least:g} to {most:g}")
+
+
 class WeightsError(UserError):
     """Weights that are not those of a model; every error names the tensor."""
 

@@ -28,7 +28,7 @@ WORDS = ("question", "expectation", "headline")  # of a setting, which decide no
 def provenance(setting: Setting, task: Task) -> dict[str, Any]:
     """All that decides the weights of a setting's run, beside the code."""
     return {
-        "framework": "PyTorch" if isinstance(setting.recipe, SeminarRecipe) else "JAX",
+        "framework": framework_of(setting),
         "setting": replace(setting, question="", expectation="", headline=False),
         "keyword": task.keyword,
         "split": task.split.name,
@@ -37,6 +37,11 @@ def provenance(setting: Setting, task: Task) -> dict[str, Any]:
         "sources": sources_fingerprint(task.source.sources) if setting.scene_hours else None,
         "learns_from": {name: _digest(task.load_model(name).variables) for name in setting.learns_from},
     }
+
+
+def framework_of(setting: Setting) -> str:
+    """That trains it."""
+    return "PyTorch" if isinstance(setting.recipe, SeminarRecipe) else "JAX"
 
 
 def to_json(made: dict[str, Any]) -> str:
