@@ -23,7 +23,7 @@ from kws_jax.files import recover, written
 
 TARGET = ROOT / "checkpoints"
 MANIFEST, README = "manifest.json", "README.md"
-NAME = re.compile(r"[\w-]+")
+NAME = re.compile(r"[\w-]{1,200}")
 Threshold = Callable[[Path, About], About]
 
 
@@ -105,7 +105,7 @@ def _foreign(target: Path, shipped: list[str]) -> list[Path]:
 
 def _place(record: Record) -> str:
     name, keyword = record.setting["name"], record.keyword
-    if not (NAME.fullmatch(name) and NAME.fullmatch(keyword)):
+    if not all(map(NAME.fullmatch, (name, keyword, record.name))):
         raise UserError(f"{name!r} of {keyword!r} is no name for a file: it takes letters, digits, _ and -")
     return f"{keyword}/{name}{SUFFIX}"
 

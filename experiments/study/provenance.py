@@ -59,9 +59,9 @@ def is_made_so(folder: Path, expected: dict[str, Any]) -> bool:
     """Whether a run's folder says that its weights were made so."""
     try:
         stored = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return _are_same(stored, expected)
+    return isinstance(stored, dict) and _are_same(stored, expected)
 
 
 def is_current(recorded: dict[str, Any], setting: Setting) -> bool:
