@@ -11,8 +11,9 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from kws_jax.command import command
 from kws_jax.config import BASE
-from kws_jax.errors import UserError, one_line_errors
+from kws_jax.errors import UserError
 
 # What a command runs with is imported where it runs: that takes seconds, which --help does not need.
 app = tyro.extras.SubcommandApp()
@@ -174,11 +175,8 @@ def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Pa
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; what a person can mend ends in one line and exit status 1."""
-    with one_line_errors():
-        try:
-            app.cli(prog="python -m conversion", description=__doc__, args=arguments)
-        except OSError as error:
-            raise UserError(f"{error.filename}: {error.strerror}") from error
+    with command():
+        app.cli(prog="python -m conversion", description=__doc__, args=arguments)
 
 
 if __name__ == "__main__":

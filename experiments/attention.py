@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(checkpoints: Positional[tuple[Path, ...]], data: Path, out: Path, clip: int = 0) -> None:
@@ -23,5 +23,5 @@ def main(checkpoints: Positional[tuple[Path, ...]], data: Path, out: Path, clip:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

@@ -6,18 +6,14 @@ noticed at the next line; 130 on Ctrl-C, as shells expect of what that ended; 1,
 something is wrong.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
 
+from kws_jax.command import command
 from kws_jax.config import REFRACTORY
-from kws_jax.errors import one_line_errors
-
-INTERRUPTED = 130  # 128 + SIGINT
 
 
 def listen(
@@ -48,16 +44,8 @@ def listen(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
-    try:
-        with one_line_errors():
-            tyro.cli(listen, prog="python -m experiments.listen", description=__doc__, args=arguments)
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
-    except OSError as error:
-        # The interpreter flushes stdout once more as it exits, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise SystemExit(f"error: cannot write: {error.strerror}") from None
+    with command():
+        tyro.cli(listen, prog="python -m experiments.listen", description=__doc__, args=arguments)
 
 
 if __name__ == "__main__":

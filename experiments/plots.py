@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float32
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.errors import UserError
+from kws_jax.files import check_writable, written
 
 if TYPE_CHECKING:
     from kws_jax.detector import Detection
@@ -68,17 +70,29 @@ class StreamResult:
         )
 
 
+def check_picture(path: Path) -> None:
+    """Refuses a picture's file before there is a picture.
+
+    Raises:
+        UserError: If its name says no format that there is, or it cannot be written.
+    """
+    check_writable(path)
+    if (suffix := path.suffix[1:].lower()) not in (formats := FigureCanvasBase.get_supported_filetypes()):
+        raise UserError(
+            f"{path} is no picture, by its {suffix!r}: its name ends in one of {', '.join(sorted(formats))}"
+        )
+
+
 def save(figure: Figure, path: Path) -> None:
     """Writes a picture in the format that its name says; a PNG does not tell matplotlib's version.
 
     Raises:
-        UserError: If there is no such format.
+        UserError: As `check_picture`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else None)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+    check_picture(path)
+    suffix = path.suffix[1:].lower()
+    with written(path) as part:
+        figure.savefig(part, format=suffix, metadata={"Software": None} if suffix == "png" else None)
 
 
 def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"], unit: str, seconds: float) -> Figure:

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from kws_jax.command import command
 from kws_jax.data.sources import NO_SOURCES, SceneSources, Voices
-from kws_jax.errors import UserError, one_line_errors
+from kws_jax.errors import UserError
 
 
 def main(
@@ -51,17 +52,18 @@ def main(
     """
     # Seconds to import, which --help does not need.
     from experiments.streams.thresholds import give_thresholds
+    from experiments.study.executors import check_jobs
     from experiments.study.lock import locked
     from experiments.study.records import MODEL, RUNS
     from experiments.study.scaling import names_of_all, resolved
     from experiments.study.settings import BY_NAME, with_needs
     from experiments.study.sweep import SweepContext, plan, sweep
-    from experiments.study.task import find_source, make_task
+    from experiments.study.task import check_seeds, find_source, make_task
 
     if not settings and not all_settings:
         raise UserError(f"name settings, or say --all: {', '.join(BY_NAME)}")
-    if jobs < 1 or not seeds:
-        raise UserError("give at least one seed, and at least one job")
+    check_jobs(jobs)
+    check_seeds(seeds)
     with_needs(settings)  # names are checked before a corpus is spoken
     with locked(out):
         source = find_source(data, keywords, sources, out, voices)
@@ -81,5 +83,5 @@ def main(
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

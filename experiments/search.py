@@ -15,8 +15,9 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from kws_jax.command import command
 from kws_jax.data.sources import NO_SOURCES, SceneSources
-from kws_jax.errors import one_line_errors
+from kws_jax.files import written
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     search, changes = tyro.cli(Search, description=__doc__, args=arguments, return_unknown_args=True)
     # Seconds to import, which --help does not need.
     from experiments.study.candidates import changed, measured_errors
+    from experiments.study.lock import locked
     from experiments.study.settings import with_needs
-    from experiments.study.task import find_source, make_task
+    from experiments.study.task import check_seeds, find_source, make_task
 
     candidate = changed(with_needs([search.setting])[-1], changes)
-    source = find_source(search.data, search.keywords, search.sources, search.out)
-    corpus = source.load()
-    tasks = [
-        make_task(source, corpus, word, "official", seed, search.out)
-        for word in source.keywords
-        for seed in search.seeds
-    ]
-    line = {"setting": search.setting, "changes": changes, "keywords": source.keywords, "seeds": search.seeds}
-    line |= measured_errors(candidate, tasks)
-    with (search.out / "search.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    check_seeds(search.seeds)
+    with locked(search.out):
+        source = find_source(search.data, search.keywords, search.sources, search.out)
+        corpus = source.load()
+        tasks = [
+            make_task(source, corpus, word, "official", seed, search.out)
+            for word in source.keywords
+            for seed in search.seeds
+        ]
+        line = {"setting": search.setting, "changes": changes, "keywords": source.keywords, "seeds": search.seeds}
+        line |= measured_errors(candidate, tasks)
+        path = search.out / "search.jsonl"
+        before = path.read_text() if path.is_file() else ""
+        with written(path) as part:
+            part.write_text(f"{before}{json.dumps(line)}\n")
     print(json.dumps(line))
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         main(sys.argv[1:])

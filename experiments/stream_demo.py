@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tyro
 
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(
@@ -48,5 +48,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.streams.recipe import Judgement
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(
@@ -35,5 +35,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

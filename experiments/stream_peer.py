@@ -9,7 +9,7 @@ from pathlib import Path
 import tyro
 
 from experiments.streams.recipe import SceneRecipe
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(
@@ -34,5 +34,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

@@ -30,8 +30,8 @@ class FrontendConfig:
             belong to the model (see `kws_jax.layers.Pcen`).
 
     Raises:
-        UserError: If the window is odd, a size is less than one sample or band, the bands have no room below half the
-            sample rate, or there is no such compression.
+        UserError: If the window is odd, a size is less than one sample or band, there are more bands than bins,
+            they have no room below half the sample rate, or there is no such compression.
     """
 
     window_length: int = 400
@@ -49,6 +49,8 @@ class FrontendConfig:
                 f"window_length {self.window_length} must be even, and it, hop_length {self.hop_length} and "
                 f"num_mels {self.num_mels} must be 1 or more"
             )
+        if self.num_mels > self.num_bins:
+            raise UserError(f"{self.num_mels} mel bands are more than the {self.num_bins} bins that they are made of")
         if not 0 <= self.f_min < self.top_frequency <= SAMPLE_RATE / 2:
             raise UserError(
                 f"mel bands from {self.f_min:g} to {self.top_frequency:g} Hz: f_min and f_max must ascend from 0 to at "

@@ -68,22 +68,31 @@ class TrainingSaver:
             with safetensors.safe_open(self.path, "pt") as file:
                 about = json.loads(file.metadata()["about"])
             tensors = load(self.path.read_bytes())  # not mapped into memory, since the next save replaces it
-        except (safetensors.SafetensorError, ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{self.path} is damaged ({error}): delete it, and the training starts anew") from error
-        if about["identity"] != self.identity:
-            logger.warning("%s is of another training: dropped", self.path)
-            self.path.unlink()
-            return 0, []
-        parts = _split(tensors)
+            if about["identity"] != self.identity:
+                logger.warning("%s is of another training: dropped", self.path)
+                self.path.unlink()
+                return 0, []
+            self._put_back(_split(tensors))
+            epochs, lines = int(about["epochs"]), list(about["lines"])
+            if epochs < 0 or not all(line["step"] >= 0 and line["seconds"] >= 0 for line in lines):
+                raise ValueError("its log is none")
+        except (safetensors.SafetensorError, ValueError, TypeError, LookupError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{self.path} is damaged ({reason}): delete it, and the training starts anew") from error
+        return epochs, lines
+
+    def _put_back(self, parts: dict[str, dict[str, Tensor]]) -> None:
         self.model.load_state_dict(parts["model"])
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimizer"].items():
             number, _, moment = name.partition(".")
             moments.setdefault(int(number), {})[moment] = tensor
+        for index, parameter in enumerate(self.model.parameters()):
+            if any(moments[index][name].shape != parameter.shape for name in ("exp_avg", "exp_avg_sq")):
+                raise ValueError(f"the optimizer's {index} has another shape")
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         torch.set_rng_state(parts["random"]["torch"])
         self.generator.set_state(parts["random"]["augmentation"])
-        return about["epochs"], about["lines"]
 
     def save(self, epochs: int, lines: Lines) -> None:
         """Keeps the state after so many epochs, if the interval is over."""

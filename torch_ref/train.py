@@ -24,6 +24,7 @@ from torch_ref.threads import single_thread
 __all__ = ["SeminarRecipe", "predict", "train"]
 
 LOG_EVERY = 50  # steps
+MOST = 10**6  # epochs, or clips in a step
 Array = Tensor | np.ndarray
 EpochBatches = Callable[[int], Iterable[tuple[Array, Array]]]
 
@@ -35,6 +36,9 @@ class SeminarRecipe:
     Attributes:
         batch_size: Clips in a step; whoever makes the batches reads it here.
         max_gradient_norm: Gradients are scaled down to this norm over all parameters.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     learning_rate: float = 3e-4
@@ -42,6 +46,12 @@ class SeminarRecipe:
     batch_size: int = 128
     epochs: int = 20
     max_gradient_norm: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.batch_size <= MOST and 1 <= self.epochs <= MOST):
+            raise ValueError(f"batch_size and epochs go from 1 to {MOST}: {self}")
+        if not (0 <= self.learning_rate <= 10 and 0 <= self.weight_decay <= 10 and 0 < self.max_gradient_norm < 1e9):
+            raise ValueError(f"learning_rate and weight_decay go from 0 to 10, max_gradient_norm is above 0: {self}")
 
 
 class _TrainingLog:

@@ -24,13 +24,16 @@ all from raw samples to probability. "JAX model" and "PyTorch model" are a clip'
 front end out.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
+from kws_jax.command import command
 from kws_jax.config import BASE, CrnnConfig
-from kws_jax.errors import UserError, one_line_errors
+from kws_jax.errors import UserError
+from kws_jax.files import check_writable
 
 
 def main(
@@ -50,6 +53,7 @@ def main(
     from experiments.study.json_files import write_json
     from experiments.study.workers import run_jobs
 
+    check_writable(out)
     plan = Plan((("base", BASE), *chosen_models(models)), packed_models(models))
     if quick:
         plan = replace(plan, models=plan.growing, packed=plan.packed[-1:])
@@ -58,7 +62,8 @@ def main(
     # A process of its own, which is told to use one thread before it imports anything.
     (outcome,) = run_jobs(measure, {plan: ()}, num_workers=1)
     if outcome.result is None:
-        raise UserError(f"{outcome.error}\n{outcome.traceback or ''}".strip())
+        print(outcome.traceback or "", end="", file=sys.stderr)
+        raise UserError(str(outcome.error))
     write_json(out, outcome.result)
     for row in outcome.result["inference"]:
         print(f"{row['runtime']:15} {row['model']:30} {row['ratio_to_base']:6.2f} x the base's speed")
@@ -108,5 +113,5 @@ def _model(name: str) -> tuple[str, CrnnConfig, str]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

@@ -1,11 +1,12 @@
 """Renders records: REPORT.md, its pages and pictures, and the results in README.md and checkpoints/README.md."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import tyro
 from tyro.conf import Positional
 
-from kws_jax.errors import one_line_errors
+from kws_jax.command import command
 
 
 def main(results: Positional[Path], out: Path, check: bool = False) -> None:
@@ -16,11 +17,14 @@ def main(results: Positional[Path], out: Path, check: bool = False) -> None:
         out: Folder for REPORT.md, report/ and figures/; a README.md there gets the results between its markers.
         check: Write nothing; fail if what lies there is not what the records say.
     """
-    from experiments.report.rendering import write_report  # seconds to import, which --help does not need
+    # Seconds to import, which --help does not need.
+    from experiments.report.rendering import write_report
+    from experiments.study.lock import locked
 
-    write_report(results, out, check)
+    with nullcontext() if check else locked(out):
+        write_report(results, out, check)
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

@@ -9,7 +9,7 @@ from jax import jit, nn
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 
-from experiments.plots import COLOURS, DPI, save
+from experiments.plots import COLOURS, DPI, check_picture, save
 from kws_jax.checkpoint import describe, load
 from kws_jax.config import SAMPLE_RATE, FrontendConfig
 from kws_jax.data.audio import to_float
@@ -41,6 +41,7 @@ class Attention(NamedTuple):
 
 def draw(checkpoints: tuple[Path, ...], data: Path, out: Path, clip: int) -> None:
     """Draws a picture; see `experiments.attention`."""
+    check_picture(out)
     if not checkpoints:
         raise UserError("name at least one checkpoint, such as checkpoints/happy/base.safetensors")
     keywords = {describe(path)[1].keyword for path in checkpoints}

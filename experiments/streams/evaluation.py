@@ -13,6 +13,9 @@ from experiments.streams.modes import WINDOW, slide, stream
 from experiments.streams.probes import compare_levels, count_triggers, in_use
 from experiments.streams.recipe import Judgement, SceneRecipe
 from experiments.study.environment import environment
+from experiments.study.executors import check_jobs
+from experiments.study.json_files import read_json
+from experiments.study.lock import locked
 from experiments.study.stream_records import STREAMS, StreamRecord, write_stream
 from experiments.study.workers import run_jobs
 from kws_jax import checkpoint
@@ -20,6 +23,7 @@ from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.cost import frontend_macs_per_second, macs_per_clip, macs_per_streamed_second, state_bytes
 from kws_jax.data.corpus import Corpus, load_corpus
 from kws_jax.data.scenes import Scenes
+from kws_jax.data.sources import check_word
 from kws_jax.errors import UserError
 
 
@@ -38,8 +42,14 @@ def judge_checkpoints(
     """Judges those that have no record; see `experiments.stream_eval`."""
     if not checkpoints:
         raise UserError("name a checkpoint, such as checkpoints/happy/base.safetensors")
+    check_jobs(jobs)
     found = {job.target: job for job in (_job(path, out, keyword) for path in checkpoints)}
-    todo = [job for job in found.values() if not job.target.exists()]
+    with locked(out):
+        _judge_all([*found.values()], judgement, jobs)
+
+
+def _judge_all(found: list[Job], judgement: Judgement, jobs: int) -> None:
+    todo = [job for job in found if not _has_record(job, judgement)]
     print(f"{len(found) - len(todo)} of {len(found)} have their record")
     todo.sort(key=lambda job: job.keyword)  # a process keeps the scenes of one keyword
     failed = 0
@@ -58,7 +68,27 @@ def _job(path: Path, out: Path, keyword: str | None) -> Job:
     word, seed = keyword or about.keyword, "" if about.seed is None else f"-{about.seed}"
     if word is None:
         raise UserError(f"{path} does not say which word it spots: give --keyword")
-    return Job(word, path, out / STREAMS / f"{about.setting or path.stem}-{word}{seed}.json")
+    name = about.setting or path.stem
+    check_word(word)
+    check_word(name, "name of a record")
+    return Job(word, path, out / STREAMS / f"{name}-{word}{seed}.json")
+
+
+def _has_record(job: Job, judgement: Judgement) -> bool:
+    """Whether a record is there, of what is asked for.
+
+    Raises:
+        UserError: If it is of something else, or none.
+    """
+    if not job.target.exists():
+        return False
+    record: StreamRecord = read_json(job.target, StreamRecord)
+    other = judgement.scenes.differs(record.heard, job.keyword)
+    if judgement.sliding and "sliding" not in record.modes:
+        other = other or "no sliding window"
+    if other:
+        raise UserError(f"{job.target} is of other scenes ({other}): delete it, or name another folder with --out")
+    return True
 
 
 def judge_checkpoint(judgement: Judgement, job: Job) -> float:

@@ -1,11 +1,9 @@
 """pocketsphinx on the scenes of `experiments.stream_eval`, judged and timed as ours."""
 
 import math
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
@@ -17,12 +15,15 @@ from tqdm import tqdm
 from experiments.streams.judging import Chosen, judge
 from experiments.streams.recipe import SceneRecipe
 from experiments.study.environment import environment
+from experiments.study.executors import Processes, check_jobs
+from experiments.study.lock import locked
 from experiments.study.stream_records import PEERS, PeerRecord, write_stream
 from kws_jax.checkpoint import load_deployed
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_float
 from kws_jax.data.corpus import load_corpus
 from kws_jax.data.scenes import Scenes
+from kws_jax.data.sources import check_word
 from kws_jax.detector import DetectorConfig, spaced
 from kws_jax.errors import UserError
 from kws_jax.evaluation.stream_metrics import Detect, count_errors
@@ -34,17 +35,26 @@ LOOSEST = 1e-50
 THRESHOLDS = np.logspace(-50, 25, 151)  # pocketsphinx's default is 1
 LOG_BASE, SHIFT, SCORE_OFFSET = 1.0001, 10, 1_500  # of pocketsphinx's scores: a unit is 2**SHIFT steps of LOG_BASE
 TIMED_SECONDS = 60
-FRESH = multiprocessing.get_context("spawn")  # a fork of a process in which JAX runs threads may hang
 
 
 def judge_peer(checkpoints: tuple[Path, ...], scenes: SceneRecipe, out: Path, keyword: str, jobs: int) -> None:
     """Writes the peer's record; see `experiments.stream_peer`."""
+    check_jobs(jobs)
+    check_word(keyword)
     make_decoder(keyword)
+    path = out / PEERS / f"pocketsphinx-{keyword}.json"
+    with locked(out):
+        record = _judged(checkpoints, scenes, keyword, jobs)
+        write_stream(path, record)
+    print(f"{path}: {record.quality.test_miss_rate_at_1:.3f}")
+
+
+def _judged(checkpoints: tuple[Path, ...], scenes: SceneRecipe, keyword: str, jobs: int) -> PeerRecord:
     corpus = load_corpus(scenes.data)
     validation, testing = (scenes.build(corpus, keyword, part) for part in ("validation", "testing"))
     found = [at_threshold(spot_scenes(keyword, part, jobs)) for part in (validation, testing)]
     chosen = Chosen(1, count_errors(found[0], validation.keyword_intervals, validation.hours, THRESHOLDS))
-    record = PeerRecord(
+    return PeerRecord(
         engine="pocketsphinx",
         version=metadata.version("pocketsphinx"),
         heard=scenes.heard(corpus, keyword, validation, testing),
@@ -52,9 +62,6 @@ def judge_peer(checkpoints: tuple[Path, ...], scenes: SceneRecipe, out: Path, ke
         speed=measure_speed(keyword, checkpoints, testing.waveforms[0, : TIMED_SECONDS * SAMPLE_RATE]),
         **environment(),
     )
-    path = out / PEERS / f"pocketsphinx-{keyword}.json"
-    write_stream(path, record)
-    print(f"{path}: {record.quality.test_miss_rate_at_1:.3f}")
 
 
 def make_decoder(keyword: str) -> Any:
@@ -75,7 +82,7 @@ def make_decoder(keyword: str) -> Any:
 
 def spot_scenes(keyword: str, scenes: Scenes, jobs: int) -> list[np.ndarray]:
     """`spot` over every stream."""
-    with ProcessPoolExecutor(jobs, FRESH) as pool:
+    with Processes(min(jobs, len(scenes.waveforms))) as pool:
         found = pool.map(spot, repeat(keyword), scenes.waveforms)
         return list(tqdm(found, total=len(scenes.waveforms), desc="pocketsphinx", unit="stream", leave=False))
 
@@ -107,7 +114,7 @@ def at_threshold(found: list[np.ndarray]) -> Detect:
 
 def measure_speed(keyword: str, checkpoints: tuple[Path, ...], waveform: np.ndarray) -> dict[str, dict[str, float]]:
     """Both engines on the same audio in the same chunks, on one core, one after the other."""
-    with ProcessPoolExecutor(1, FRESH, _use_one_core) as pool:
+    with Processes(1) as pool:
         speed = {"pocketsphinx": pool.submit(_time_peer, keyword, waveform).result()}
         for path in checkpoints:
             speed[path.stem] = pool.submit(_time_ours, path, waveform).result()
@@ -115,12 +122,14 @@ def measure_speed(keyword: str, checkpoints: tuple[Path, ...], waveform: np.ndar
 
 
 def _time_peer(keyword: str, waveform: np.ndarray) -> dict[str, float]:
+    _use_one_core()
     decoder = make_decoder(keyword)
     decoder.start_utt()
     return _time(lambda chunk: decoder.process_raw(chunk.tobytes()), waveform)
 
 
 def _time_ours(path: Path, waveform: np.ndarray) -> dict[str, float]:
+    _use_one_core()
     config, variables, _ = load_deployed(path)
     stream = StreamingKws(variables["params"], config)
     stream.push(to_float(waveform[:CHUNK]))  # compiles

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from experiments.streams.recipe import SceneRecipe
 from experiments.streams.thresholds import with_thresholds
 from experiments.study.environment import ROOT
+from experiments.study.lock import locked
 from experiments.study.records import MODEL, RUNS, Record, read_records
 from kws_jax.checkpoint import SUFFIX, About, describe, rewrite
 from kws_jax.data.corpus import load_corpus
@@ -22,11 +23,11 @@ from kws_jax.files import recover, written
 
 TARGET = ROOT / "checkpoints"
 MANIFEST, README = "manifest.json", "README.md"
-NAME = re.compile(r"[\w-]+")
+NAME = re.compile(r"[\w-]{1,200}")
 Threshold = Callable[[Path, About], About]
 
 
-def choose_and_publish(results: Path, scenes: SceneRecipe, split: str, run_seed: int, again: bool) -> None:
+def choose_and_publish(results: Path, scenes: SceneRecipe, split: str, run_seed: int, again: bool, drop: bool) -> None:
     """Publishes the records of one split and seed; see `experiments.publish`."""
     chosen = [record for record in read_records(results) if (record.split, record.seed) == (split, run_seed)]
     if not chosen:
@@ -41,11 +42,11 @@ def choose_and_publish(results: Path, scenes: SceneRecipe, split: str, run_seed:
         known = about.operating_points is not None and not again
         return about if known else with_thresholds(path, about, validation(about.keyword))
 
-    publish(chosen, results, TARGET, threshold)
+    publish(chosen, results, TARGET, threshold, drop)
     print(f"{len(chosen)} checkpoints in {TARGET.name}/")
 
 
-def publish(records: list[Record], results: Path, target: Path, threshold: Threshold) -> None:
+def publish(records: list[Record], results: Path, target: Path, threshold: Threshold, drop: bool = False) -> None:
     """Builds the folder of checkpoints anew.
 
     Args:
@@ -53,18 +54,26 @@ def publish(records: list[Record], results: Path, target: Path, threshold: Thres
         results: Their folder. Where a run's model is not there any more, the shipped one of the same run is kept.
         target: Folder of checkpoints; what stands in its README is kept.
         threshold: From a model's file and what is known of it to the same with a threshold.
+        drop: Whether checkpoints of the folder go that no record stands for.
 
     Raises:
-        UserError: If a record has no model, or a name that could lead elsewhere, or a file would be lost. Nothing is
-            touched then.
+        UserError: If a record has no model, or a name that could lead elsewhere, or a file would be lost, or another
+            process writes there. Nothing is touched then.
     """
-    recover(target)
     places = [_place(record) for record in records]
     if twice := {place for place in places if places.count(place) > 1}:
         raise UserError(f"two runs would be {min(twice)}: publish one of them from a folder of its own")
-    if foreign := _foreign(target):
-        raise UserError(f"{foreign[0]} is of no checkpoint in {MANIFEST}: move it elsewhere")
-    sources = {_place(record): _source(record, results, target) for record in records}
+    with locked(target.parent):
+        recover(target)
+        shipped = _shipped(target)
+        if foreign := _foreign(target, shipped):
+            raise UserError(f"{foreign[0]} is of no checkpoint in {MANIFEST}: move it elsewhere")
+        if not drop and (gone := sorted({*shipped} - {*places})):
+            raise UserError(f"{len(gone)} checkpoints, as {gone[0]}, have no record in {results}: --drop lets them go")
+        _write(records, {_place(record): _source(record, results, target) for record in records}, target, threshold)
+
+
+def _write(records: list[Record], sources: dict[str, Path], target: Path, threshold: Threshold) -> None:
     with written(target) as part:
         entries = []
         for record in tqdm(records, desc="publishing", unit="checkpoint", disable=None):
@@ -77,17 +86,26 @@ def publish(records: list[Record], results: Path, target: Path, threshold: Thres
             shutil.copyfile(target / README, part / README)
 
 
-def _foreign(target: Path) -> list[Path]:
+def _shipped(target: Path) -> list[str]:
+    """The files that the folder's manifest names."""
+    path = target / MANIFEST
+    if not path.is_file():
+        return []
+    try:
+        return [str(entry["file"]) for entry in json.loads(path.read_text())["checkpoints"]]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error!r}): git checkout -- {path.parent.name}") from error
+
+
+def _foreign(target: Path, shipped: list[str]) -> list[Path]:
     """Files that the folder's manifest does not know, and that would be lost."""
-    known = {target / README, target / MANIFEST}
-    if (target / MANIFEST).is_file():
-        known |= {target / entry["file"] for entry in json.loads((target / MANIFEST).read_text())["checkpoints"]}
+    known = {target / README, target / MANIFEST, *(target / file for file in shipped)}
     return sorted(path for path in target.rglob("*") if path.is_file() and path not in known)
 
 
 def _place(record: Record) -> str:
     name, keyword = record.setting["name"], record.keyword
-    if not (NAME.fullmatch(name) and NAME.fullmatch(keyword)):
+    if not all(map(NAME.fullmatch, (name, keyword, record.name))):
         raise UserError(f"{name!r} of {keyword!r} is no name for a file: it takes letters, digits, _ and -")
     return f"{keyword}/{name}{SUFFIX}"
 

@@ -1,6 +1,6 @@
 """What scenes are heard, and how checkpoints are judged on them, as command lines say it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from experiments.study.stream_records import Heard
+from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.sources import SceneSources
+from kws_jax.errors import check_ranges
 
 if TYPE_CHECKING:
     from kws_jax.data.corpus import Corpus
@@ -33,6 +35,9 @@ class SceneRecipe:
     minutes_per_stream: float = 10.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_ranges(self, hours=(1e-3, 1e3), minutes_per_stream=(1e-2, 6e4), seed=(0, 2**32 - 1))
+
     def build(self, corpus: "Corpus", keyword: str, part: str) -> "Scenes":
         """Scenes of validation or testing speakers."""
         # Not above: --help comes here, and needs neither.
@@ -42,16 +47,31 @@ class SceneRecipe:
         material = gather(corpus, keyword, split_official(corpus), part, self.sources)
         return build_scenes(material, self.hours, self.minutes_per_stream, self.seed)
 
+    def differs(self, heard: Heard, keyword: str) -> str:
+        """In what another record's scenes are not these, as far as can be told without the clips; else nothing."""
+        streams = max(1, round(self.hours * 60 / self.minutes_per_stream))
+        hours = streams * round(self.minutes_per_stream * 60 * SAMPLE_RATE) / SAMPLE_RATE / 3600
+        asked = {"keyword": keyword, "seed": self.seed, "streams": streams, "hours": round(hours, 9)} | self._names()
+        parts = {name: heard.testing[name] for name in ("streams", "hours")}
+        known = asdict(heard) | parts | {"hours": round(parts["hours"], 9)}
+        return ", ".join(f"{name} {known[name]} and not {asked[name]}" for name in asked if known[name] != asked[name])
+
+    def _names(self) -> dict[str, Any]:
+        """Of what is heard; not where it lies, which is another place on every machine."""
+        return {
+            "corpus": self.data.resolve().name,
+            "speech": tuple(folder.resolve().name for folder in self.sources.speech),
+            "noise": tuple(folder.resolve().name for folder in self.sources.noise),
+            "transcripts": self.sources.transcripts.name if self.sources.transcripts else None,
+        }
+
     def heard(self, corpus: "Corpus", keyword: str, validation: "Scenes", testing: "Scenes") -> Heard:
         """What was heard, for a record."""
         return Heard(
             keyword=keyword,
-            corpus=self.data.resolve().name,
             fingerprint=corpus.fingerprint,
-            speech=tuple(folder.resolve().name for folder in self.sources.speech),
-            noise=tuple(folder.resolve().name for folder in self.sources.noise),
-            transcripts=self.sources.transcripts.name if self.sources.transcripts else None,
             seed=self.seed,
+            **self._names(),
             validation=_describe(validation),
             testing=_describe(testing),
         )

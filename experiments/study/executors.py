@@ -11,6 +11,7 @@ import asyncio
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -35,6 +36,16 @@ R = TypeVar("R")
 _alone = threading.Lock()  # of a worker of several threads that came after the others had been looked at
 
 
+def check_jobs(number: int) -> None:
+    """Refuses no jobs at a time.
+
+    Raises:
+        UserError: If there are none.
+    """
+    if number < 1:
+        raise UserError(f"give at least one job, not {number}")
+
+
 class Processes(Executor):
     """Spawned processes, since a fork of one in which JAX runs threads may hang; killed in the end."""
 
@@ -44,7 +55,8 @@ class Processes(Executor):
 
     def submit(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Runs a call as soon as a process is free."""
-        return self._pool.schedule(function, args, kwargs)
+        with _uninterrupted():  # as are the processes that this may start
+            return self._pool.schedule(function, args, kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Kills the processes, whatever they do."""
@@ -109,6 +121,19 @@ def _run_packed(packed: bytes, folder: Path) -> Any:
             return function(*args, **kwargs)
         finally:
             ended.set()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C in a terminal reaches all processes: this one hears of it, and ends those that are started here."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

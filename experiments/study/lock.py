@@ -1,4 +1,4 @@
-"""One sweep at a time for an output folder."""
+"""One writer at a time for an output folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,26 +7,28 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kws_jax.errors import UserError
-from kws_jax.files import remove
+from kws_jax.files import check_writable, made, remove
 
 LOCK = ".lock"
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps every other sweep off the folder; a kill gives it free, and a folder in which nothing came to lie goes.
+    """Keeps other writers off a folder that files are to be made in; a kill gives it free.
+
+    In the end nothing is left of the lock, nor of the folder if it was made here and nothing came to lie in it.
 
     Raises:
-        UserError: If another sweep is writing there.
+        UserError: If another process is writing there, or nobody can.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(out / LOCK).acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another run is writing into {out}: wait for it, or name another folder with --out") from None
-    with lock:
+    check_writable(out, folder=True)
+    with made(out):
         try:
-            yield
-        finally:
-            if [path.name for path in out.iterdir()] == [LOCK]:
-                remove(out)
+            lock = FileLock(out / LOCK).acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"another run is writing into {out}: wait for it, or name another folder") from None
+        with lock:
+            try:
+                yield
+            finally:
+                remove(out / LOCK)

@@ -28,7 +28,7 @@ WORDS = ("question", "expectation", "headline")  # of a setting, which decide no
 def provenance(setting: Setting, task: Task) -> dict[str, Any]:
     """All that decides the weights of a setting's run, beside the code."""
     return {
-        "framework": "PyTorch" if isinstance(setting.recipe, SeminarRecipe) else "JAX",
+        "framework": framework_of(setting),
         "setting": replace(setting, question="", expectation="", headline=False),
         "keyword": task.keyword,
         "split": task.split.name,
@@ -37,6 +37,11 @@ def provenance(setting: Setting, task: Task) -> dict[str, Any]:
         "sources": sources_fingerprint(task.source.sources) if setting.scene_hours else None,
         "learns_from": {name: _digest(task.load_model(name).variables) for name in setting.learns_from},
     }
+
+
+def framework_of(setting: Setting) -> str:
+    """That trains it."""
+    return "PyTorch" if isinstance(setting.recipe, SeminarRecipe) else "JAX"
 
 
 def to_json(made: dict[str, Any]) -> str:
@@ -54,9 +59,9 @@ def is_made_so(folder: Path, expected: dict[str, Any]) -> bool:
     """Whether a run's folder says that its weights were made so."""
     try:
         stored = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return _are_same(stored, expected)
+    return isinstance(stored, dict) and _are_same(stored, expected)
 
 
 def is_current(recorded: dict[str, Any], setting: Setting) -> bool:

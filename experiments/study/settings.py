@@ -10,7 +10,7 @@ from typing import Literal
 
 from experiments.study.records import BASE_NAME
 from kws_jax.config import BASE, CrnnConfig, FrontendConfig
-from kws_jax.errors import UserError
+from kws_jax.errors import UserError, check_ranges
 from kws_jax.training.augment import Augmentation
 from kws_jax.training.pruning import PruningPlan
 from kws_jax.training.quantization import Scheme
@@ -43,7 +43,7 @@ class Setting:
         headline: Whether a sweep over several keywords runs it with every one of them, not with the first alone.
 
     Raises:
-        UserError: If it has two models, or none, or nothing to take its weights from.
+        UserError: If a number is out of its range, or it has two models, or none, or nothing to take its weights from.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Setting:
     headline: bool = False
 
     def __post_init__(self) -> None:
+        check_ranges(self, scene_hours=(0, 1e3), word_balance=(0, 10), framings=(1, 1_000), restarts=(1, 1_000))
         if (self.model is None) == (self.weights_from is None):
             raise UserError(f"{self.name} has either a model of its own, or that of the setting it takes weights from")
         if self.recipe is None and self.weights_from is None:

@@ -16,6 +16,7 @@ from experiments.study.settings import Setting
 from experiments.study.task import DataSource, make_task
 from experiments.study.workers import Outcome, run_jobs
 from kws_jax.errors import UserError
+from kws_jax.files import written
 
 BAR = "{n}/{total} runs have a record, {elapsed} since the start{postfix}"
 
@@ -138,8 +139,11 @@ def _failure(context: SweepContext, outcome: Outcome[Job, Record]) -> str:
     if outcome.traceback is None:
         return f"FAILED, {outcome.error}"
     path = context.folder(outcome.job) / UNFINISHED / "traceback.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(outcome.traceback)
+    try:
+        with written(path) as part:
+            part.write_text(outcome.traceback, errors="backslashreplace")
+    except UserError as error:  # as on a full disk, which may be why it failed
+        return f"FAILED, {outcome.error}; {error}"
     return f"FAILED, {outcome.error} ({path})"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from experiments.study.records import MODEL, RUNS, run_name
 from kws_jax.checkpoint import Checkpoint, load
 from kws_jax.data.corpus import CLIP_LENGTH, Corpus, load_corpus
 from kws_jax.data.recordings import check_sources
-from kws_jax.data.sources import SceneSources, Voices
+from kws_jax.data.sources import SceneSources, Voices, check_word
 from kws_jax.data.splits import Split, check_split, split_official, split_random
 from kws_jax.data.synthetic import SPEECH_FOLDER, generate_corpus
 from kws_jax.errors import UserError
@@ -21,6 +22,7 @@ from kws_jax.errors import UserError
 SYNTHETIC_KEYWORD = "sheila"
 # Takes of the keyword by each voice: 38 of the 64 voices train, so 1,368 takes do, as many as real ones of "happy".
 TAKES_OF_KEYWORD = 36
+MOST_SEEDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ class DataSource:
         return with_voices(corpus, load_corpus(self.spoken), self.keywords[0], self.voices or "words")
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuses seeds that not everything here can be seeded with.
+
+    Raises:
+        UserError: If there is none, or one is out of range.
+    """
+    if not seeds or not all(0 <= seed < MOST_SEEDS for seed in seeds):
+        raise UserError(f"give at least one seed, from 0 to {MOST_SEEDS - 1:,}")
+
+
 def find_source(
     data: Path | None, keywords: tuple[str, ...], sources: SceneSources, out: Path, voices: Voices | None = None
 ) -> DataSource:
@@ -66,9 +78,11 @@ def find_source(
         voices: What synthetic voices add to the clips on disk, if anything.
 
     Raises:
-        UserError: If there is no keyword for real data, or more than one for synthetic, or a folder or
-            transcripts are missing, or if the voices cannot speak.
+        UserError: If a keyword is no word, or there is none for real data, or more than one for synthetic, or a folder
+            or transcripts are missing, or if the voices cannot speak.
     """
+    for word in keywords:
+        check_word(word)
     if voices and (data is None or len(keywords) != 1):
         raise UserError("--voices adds one keyword to real clips: give --data DIR and --keywords WORD")
     if data is None:

@@ -11,7 +11,7 @@ from conversion.configs import to_task_config
 from conversion.files import to_module, write_module
 from experiments.study.judging import margins_of
 from experiments.study.material import draw_clips, training_material
-from experiments.study.provenance import FILE, is_made_so, provenance, to_json, write
+from experiments.study.provenance import FILE, framework_of, is_made_so, provenance, to_json, write
 from experiments.study.records import LOG, UNFINISHED, Training, read_lines
 from experiments.study.settings import NumberFormat, Setting
 from experiments.study.task import Task
@@ -52,13 +52,23 @@ def make_model(setting: Setting, task: Task) -> Training | None:
     """
     folder = task.folder(setting.name)
     made = provenance(setting, task)
-    if not (is_made_so(folder, made) and (setting.recipe is None or (folder / LOG).is_file())):
+    if not (is_made_so(folder, made) and _is_whole(setting, task)):
         remove(folder / FILE)  # what it says is no longer of the log and the model that come now
         config, model = _trained(setting, task, to_json(made))
         about = About(task.keyword, setting.number_format, setting=setting.name, seed=task.seed)
         write_module(task.model_path(setting.name), model, config, about)
         write(folder, made)
-    return None if setting.recipe is None else _summary(made["framework"], read_lines(folder / LOG))
+    return _training(setting, folder)
+
+
+def _is_whole(setting: Setting, task: Task) -> bool:
+    """Whether a run's model and log can be read; what a disk or a person has spoilt is made again."""
+    try:
+        task.load_model(setting.name)
+        _training(setting, task.folder(setting.name))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return True
 
 
 def in_format(config: CrnnConfig, variables: dict[str, Any], number_format: NumberFormat) -> CRNN:
@@ -154,9 +164,13 @@ def _write_log(path: Path, attempts: list[Attempt], best: int) -> None:
         part.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def _summary(framework: str, lines: list[dict[str, Any]]) -> Training:
+def _training(setting: Setting, folder: Path) -> Training | None:
+    """How a setting's run was trained, by its log; None where its weights are another setting's."""
+    if setting.recipe is None:
+        return None
+    lines = read_lines(folder / LOG)
     return Training(
-        framework=framework,
+        framework=framework_of(setting),
         epochs=lines[-1]["epoch"] + 1,
         seconds=sum(lines[-1].get("restarts_seconds", [lines[-1]["seconds"]])),
         clips_per_second=float(np.median([line["clips_per_second"] for line in lines])),

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired
 
-from experiments.study.executors import TICK, Cluster, Processes, environment
-from kws_jax.errors import UserError
+from experiments.study.executors import TICK, Cluster, Processes, check_jobs, environment
+from kws_jax.errors import UserError, printable
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -63,12 +63,13 @@ def run_jobs(
 
     Raises:
         ValueError: If jobs need one another in a circle.
-        UserError: If the scheduler does not answer, or goes away.
+        UserError: If there is to be no job at a time, or the scheduler does not answer, or goes away.
     """
+    check_jobs(num_workers)
     order, rank = TopologicalSorter(needs), {job: number for number, job in enumerate(needs)}
     order.prepare()
     ready, failed, running = list[J](), set[J](), dict[Future[dict[str, Any]], tuple[J, float]]()
-    with _executor(num_workers, quiet, scheduler) as executor:
+    with _executor(max(1, min(num_workers, len(needs))), quiet, scheduler) as executor:
         while order.is_active():
             ready = sorted([*ready, *order.get_ready()], key=rank.__getitem__)
             for job in [job for job in ready if failed.intersection(needs[job])]:
@@ -122,4 +123,4 @@ def _answer(future: "Future[dict[str, Any]]") -> dict[str, Any]:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {printable(str(error).strip().partition(chr(10))[0])}"

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kws_jax.errors import UserError, printable
+
+LONGEST_WORD, MARKUP = 100, {*'/\\<>&|`*$"'}
 Voices = Literal["keyword", "words"]  # what synthetic voices say: the keyword alone, or other words too
 
 
@@ -24,3 +27,18 @@ class SceneSources:
 
 
 NO_SOURCES = SceneSources()
+
+
+def check_word(word: str, what: str = "keyword") -> None:
+    """Refuses what can be no part of a name: words name files, and stand in pictures and pages.
+
+    Args:
+        word: From outside.
+        what: It is.
+
+    Raises:
+        UserError: If it is empty or very long, or holds what a path, a page or a picture takes for more than a letter.
+    """
+    if not 0 < len(word) <= LONGEST_WORD or not word.isprintable() or MARKUP & {*word} or word[0] in " .-_":
+        allowed = f"1 to {LONGEST_WORD} letters, none of {' '.join(sorted(MARKUP))}, the first none of . - _"
+        raise UserError(f"{printable(word, LONGEST_WORD)!r} is no {what}: {allowed}")

@@ -90,7 +90,8 @@ def _in_fresh_process(command: str, folder: Path, arguments: dict[str, Any]) -> 
     folder = Path(folder).resolve()
     package_root = Path(__file__).resolve().parents[2]
     words = [sys.executable, "-m", "kws_jax.data.synthetic", command, str(folder), json.dumps(arguments)]
-    child = subprocess.run(words, cwd=package_root, stdout=subprocess.PIPE, text=True)
+    # A group of its own hears no Ctrl-C: an interrupt here ends it.
+    child = subprocess.run(words, cwd=package_root, stdout=subprocess.PIPE, text=True, process_group=0)
     if child.returncode:
         raise UserError(child.stdout.strip() or f"{folder} could not be made; the reason is above")
     return folder

@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kws_jax.array_types import Frames, Key, MelPower
-from kws_jax.errors import UserError
+from kws_jax.errors import UserError, check_ranges
 
+MOST_DECIBELS = 200.0
 SILENCE = 1e-12  # added to power that is divided by
 
 
@@ -33,6 +34,9 @@ class Augmentation:
             the first mel band they are up to 3 dB apart.
         max_masked_mels: Widest mask over mel bands (SpecAugment's F).
         max_masked_frames: Widest mask over frames (SpecAugment's T).
+
+    Raises:
+        UserError: If a number is out of its range.
     """
 
     max_shift: int = 10
@@ -41,6 +45,13 @@ class Augmentation:
     snr: tuple[float, float] = (5.0, 30.0)
     max_masked_mels: int = 15
     max_masked_frames: int = 35
+
+    def __post_init__(self) -> None:
+        check_ranges(self, max_shift=(0, 10**4), noise_rate=(0, 1))
+        check_ranges(self, max_masked_mels=(0, 10**4), max_masked_frames=(0, 10**4))
+        for name, (low, high) in (("gain", self.gain), ("snr", self.snr)):
+            if not -MOST_DECIBELS <= low <= high <= MOST_DECIBELS:
+                raise UserError(f"{name} is {low:g} to {high:g}: it ascends within {MOST_DECIBELS:g} dB either way")
 
 
 def shift(key: Key, power: MelPower, max_shift: int) -> MelPower:

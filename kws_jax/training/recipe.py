@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import optax
 
+from kws_jax.errors import check_ranges
 from kws_jax.training.augment import Augmentation
 from kws_jax.training.pruning import PruningPlan
 from kws_jax.training.quantization import Scheme
@@ -30,6 +31,9 @@ class Recipe:
         augmentation: Ranges of the random augmentations; None trains on the clips as they are.
         window: Seconds of the windows of a training on scenes (see `kws_jax.training.scene_set`).
 
+    Raises:
+        UserError: If a number is out of its range.
+
     References:
         Polyak, Juditsky: Acceleration of Stochastic Approximation by Averaging, 1992.
     """
@@ -49,8 +53,10 @@ class Recipe:
     window: float = 6.4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.average_decay < 1 or not 0 <= self.teacher_weight <= 1:
-            raise ValueError("average_decay must be in [0, 1) and teacher_weight in [0, 1]")
+        check_ranges(self, epochs=(1, 10**6), batch_size=(1, 10**6), window=(1e-2, 3600))
+        check_ranges(self, peak_learning_rate=(0, 10), weight_decay=(0, 10), temperature=(1e-3, 1e3))
+        check_ranges(self, average_decay=(0, 1 - 1e-6), teacher_weight=(0, 1))
+        check_ranges(self, attention_weight=(0, 1e6), similarity_weight=(0, 1e6))
 
     @property
     def is_taught(self) -> bool:

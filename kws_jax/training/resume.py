@@ -73,8 +73,11 @@ class TrainingSaver:
                 self.manager.delete(step)
                 return start, []
             wanted = ocp.args.Composite(state=ocp.args.StandardRestore(_to_arrays(start)))
-            return _from_arrays(self.manager.restore(step, args=wanted)["state"], start), log["lines"]
-        except (ValueError, KeyError, OSError) as error:
+            state, lines = _from_arrays(self.manager.restore(step, args=wanted)["state"], start), list(log["lines"])
+            if len(lines) != step or not all(line["step"] >= 0 and line["seconds"] >= 0 for line in lines):
+                raise ValueError("its log is none")
+            return state, lines
+        except (ValueError, TypeError, LookupError, AttributeError, OSError, RecursionError) as error:
             reason = str(error).partition("\n")[0]
             raise UserError(f"{self.folder} is damaged ({reason}): delete it, and the training starts anew") from error
 
@@ -97,5 +100,7 @@ def _from_arrays(arrays: dict[str, np.ndarray], like: Any) -> Any:
     """Inverse of `_to_arrays`."""
     leaves, structure = jax.tree.flatten(like)
     saved = [jnp.asarray(arrays[str(number)]) for number in range(len(leaves))]
+    if [array.shape for array in saved] != [numbers(leaf).shape for leaf in leaves]:
+        raise ValueError("it holds another state")
     kept = [jax.random.wrap_key_data(new) if is_key(old) else new for new, old in zip(saved, leaves, strict=True)]
     return jax.tree.unflatten(structure, kept)

@@ -45,7 +45,7 @@ def test_attention_is_drawn_over_the_clips_time(checkpoints, scene_corpus, tmp_p
     assert (tmp_path / "a" / "attention.png").stat().st_size > 10_000
     attention.main(tuple(checkpoints), scene_corpus, tmp_path / "attention.svg")
     assert "<svg" in (tmp_path / "attention.svg").read_text()
-    with pytest.raises(UserError, match=r"attention\.odd: Format 'odd' is not supported"):
+    with pytest.raises(UserError, match=r"attention\.odd is no picture, by its 'odd'"):
         attention.main(tuple(checkpoints), scene_corpus, tmp_path / "attention.odd")
     heard = [attention_of(path, noise(0, 1, 16_000)[0]) for path in checkpoints]
     figure = attention_figure(noise(0, 1, 16_000)[0], heard, "a clip")

@@ -18,6 +18,7 @@ from experiments import publish
 from experiments.streams import publishing
 from experiments.streams.judging import Run, judge_mode
 from experiments.streams.recipe import SceneRecipe
+from experiments.study.lock import locked
 from experiments.study.records import MODEL, RUNS, Record, read_records
 from kws_jax.checkpoint import About, describe, rewrite
 from kws_jax.data.audio import to_float
@@ -59,7 +60,7 @@ def target(out: Path, records: list[Record], tmp_path: Path) -> Path:
 
 
 def test_what_is_published_is_described(out: Path, target: Path, records: list[Record]):
-    publishing.publish(records, out, target, named)
+    publishing.publish(records, out, target, named, drop=True)
     names = {"README.md", "manifest.json", "up/base_qint8.safetensors", "up/student_314x_int5.safetensors"}
     assert contents(target).keys() == names, "settings that are gone vanish"
     manifest = json.loads((target / "manifest.json").read_text())["checkpoints"]
@@ -83,12 +84,12 @@ def test_a_shipped_model_is_kept_where_the_runs_file_is_gone(out: Path, target: 
     (out / RUNS / records[0].name / MODEL).unlink()
     path = target / "up" / "base_qint8.safetensors"
     before = contents(target)
-    publishing.publish(records, out, target, lambda path, about: about)
+    publishing.publish(records, out, target, lambda path, about: about, drop=True)
     assert path.read_bytes() == before["up/base_qint8.safetensors"]
     rewrite(path, path, replace(describe(path)[1], seed=7))
     before = contents(target)
     with pytest.raises(UserError, match=r"base_qint8-up-official-0 has no model in .*: run it again"):
-        publishing.publish(records, out, target, named)
+        publishing.publish(records, out, target, named, drop=True)
     assert contents(target) == before
 
 
@@ -117,6 +118,24 @@ def test_nothing_that_is_not_ours_is_lost(out: Path, target: Path, records: list
         assert contents(target) == before
 
 
+def test_what_was_shipped_goes_only_when_that_is_said(out: Path, target: Path, records: list[Record]):
+    before = contents(target)
+    with pytest.raises(
+        UserError, match=r"2 checkpoints, as up/base_qint8.*, have no record in .*: --drop lets them go"
+    ):
+        publishing.publish([it for it in records if "314x" in it.name], out, target, named)
+    (target / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"manifest.json is damaged .*: git checkout"):
+        publishing.publish(records, out, target, named)
+    (target / "manifest.json").write_bytes(before["manifest.json"])
+    with (
+        locked(target.parent),
+        pytest.raises(UserError, match="another run is writing into"),
+    ):
+        publishing.publish(records, out, target, named, drop=True)
+    assert contents(target) == before
+
+
 def test_a_kill_in_the_middle_leaves_what_was_there(out: Path, target: Path):
     """The second threshold never comes."""
     script = (
@@ -125,7 +144,7 @@ def test_a_kill_in_the_middle_leaves_what_was_there(out: Path, target: Path):
         "def threshold(path, about):\n    asked.append(path)\n"
         "    if len(asked) == 2:\n        print(flush=True)\n        time.sleep(600)\n    return about\n"
         f"out, target = Path({str(out)!r}), Path({str(target)!r})\n"
-        "publish(read_records(out), out, target, threshold)\n"
+        "publish(read_records(out), out, target, threshold, drop=True)\n"
     )
     before = contents(target)
     run = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

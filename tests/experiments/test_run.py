@@ -68,7 +68,10 @@ def test_a_second_run_on_one_folder_is_refused_at_once(tmp_path: Path, monkeypat
         first.communicate()
     with locked(tmp_path / "out"):
         pass
-    assert not (tmp_path / "out").exists(), "nothing came to lie there"
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is left of a lock"
+    with locked(tmp_path / "new" / "out"):
+        pass
+    assert not (tmp_path / "new").exists(), "nothing came to lie there"
 
 
 def test_the_command_repeats_a_run_with_all_that_it_heard(scene_corpus: Path, tmp_path: Path):

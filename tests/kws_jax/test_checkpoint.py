@@ -4,9 +4,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
-from kws_jax.files import recover, written
+from kws_jax.files import written
 from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables
 from tests.helpers.models import TOY, random_variables
@@ -163,7 +160,10 @@ def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path):
     for path in (tmp_path / "mine", tmp_path / "file"):
         with pytest.raises(UserError, match="is there already and is no checkpoint: name an empty folder"):
             checkpoint.save(path, TOY, random_variables(TOY))
-    with pytest.raises(IsADirectoryError, match="a folder of this name is there"), written(tmp_path / "mine") as part:
+    with (
+        pytest.raises(UserError, match="mine is a folder, and a file is to be"),
+        written(tmp_path / "mine") as part,
+    ):
         part.write_text("a file")
     assert left(tmp_path) == {"mine", "file"}
     assert (tmp_path / "mine" / "notes.txt").read_text() == (tmp_path / "file").read_text() == "mine"
@@ -174,59 +174,6 @@ def test_what_is_no_checkpoint_is_left_alone(tmp_path: Path):
     with pytest.raises(UserError, match="is no checkpoint"):
         checkpoint.save(tmp_path / "empty", TOY, random_variables(TOY))
     assert (tmp_path / "empty" / "notes.txt").read_text() == "mine"
-
-
-def test_a_folder_that_a_kill_left_aside_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Killed between the two renames that replace a folder, neither of which is undone."""
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "inside").write_text("old")
-    rename, renamed = Path.rename, []
-
-    def killed_after_one(path: Path, target: Path) -> Path:
-        if renamed:
-            raise KeyboardInterrupt
-        renamed.append(path)
-        return rename(path, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "rename", killed_after_one)
-        with pytest.raises(KeyboardInterrupt), written(tmp_path / "folder") as part:
-            part.mkdir()
-    assert "folder" not in left(tmp_path)
-    recover(tmp_path / "folder")
-    assert left(tmp_path) == {"folder"}
-    assert (tmp_path / "folder" / "inside").read_text() == "old"
-
-
-KILLED = """
-import os, sys
-from pathlib import Path
-from kws_jax.files import written
-for kind in ("file", "folder"):
-    with written(Path(sys.argv[1]) / kind) as part:
-        content = part
-        if kind == "folder":
-            part.mkdir()
-            content = part / "inside"
-        content.write_text(sys.argv[2])
-        if sys.argv[2] == kind:
-            os.kill(os.getpid(), 9)
-"""
-
-
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_a_kill_leaves_the_old_whole(kind: str, tmp_path: Path):
-    def write(text: str) -> int:
-        return subprocess.run([sys.executable, "-c", KILLED, tmp_path, text], check=False).returncode
-
-    def content() -> str:
-        return (tmp_path / "folder" / "inside" if kind == "folder" else tmp_path / "file").read_text()
-
-    assert write("old") == 0
-    assert write(kind) == -signal.SIGKILL
-    assert content() == "old"
-    assert write("new") == 0
-    assert content() == "new"
 
 
 @pytest.mark.parametrize(
