@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tyro
 
+from kws_jax.command import command
 from kws_jax.data.sources import NO_SOURCES, SceneSources
-from kws_jax.errors import one_line_errors
 
 
 def main(
@@ -42,5 +42,5 @@ def main(
 
 
 if __name__ == "__main__":
-    with one_line_errors():
+    with command():
         tyro.cli(main, description=__doc__)

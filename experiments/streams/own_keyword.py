@@ -38,9 +38,9 @@ from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_pcm
 from kws_jax.data.corpus import BACKGROUND_FOLDER
 from kws_jax.data.recordings import SPEECH_PARTS, check_sources
-from kws_jax.data.sources import SceneSources
+from kws_jax.data.sources import SceneSources, check_word
 from kws_jax.data.splits import PLACES, name_in, speaker_percentage
-from kws_jax.data.synthetic import SPEECH_FOLDER, check_keyword, generate_corpus
+from kws_jax.data.synthetic import SPEECH_FOLDER, generate_corpus
 from kws_jax.errors import UserError
 from kws_jax.files import remove, written
 
@@ -66,7 +66,7 @@ class Wish:
 
 def make(wish: Wish) -> None:
     """Does all of it; what is there already of the same recordings is not done again."""
-    check_keyword(wish.word)
+    check_word(wish.word)
     check_sources(wish.sources)
     if wish.data and not wish.data.is_dir():
         raise UserError(f"no folder {wish.data}: name one laid out as Speech Commands, with one folder a word")

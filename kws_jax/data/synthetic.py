@@ -22,6 +22,7 @@ from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_pcm
 from kws_jax.data.espeak import MAX_RATE, MAX_SPEAKERS, Espeak, Speaker, speakers
 from kws_jax.data.sentences import COMMANDS, DEMO_SENTENCES, NEAR, TRAINING_SENTENCES
+from kws_jax.data.sources import check_word
 from kws_jax.errors import UserError
 from kws_jax.files import written
 
@@ -29,7 +30,6 @@ __all__ = [
     "MAX_SPEAKERS",
     "SPEECH_FOLDER",
     "Speaker",
-    "check_keyword",
     "generate_corpus",
     "generate_demo_tracks",
     "speak_sentences",
@@ -138,7 +138,7 @@ def _demo(folder: Path, keyword: str, seed: int) -> None:
 
 def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None]) -> None:
     """Fills the folder, or leaves it as it is when it holds the same already; never half."""
-    check_keyword(options["keyword"])
+    check_word(options["keyword"])
     if not 0 <= options["seed"] < 2**31:
         raise UserError(f"the seed {options['seed']} must be in [0, 2**31)")
     sources = [Path(__file__), Path(__file__).with_name("espeak.py"), Path(__file__).with_name("sentences.py")]
@@ -151,17 +151,6 @@ def _build(folder: Path, options: dict[str, Any], write: Callable[[Path], None])
     with written(folder) as made:
         write(made)
         (made / STAMP).write_text(stamp)
-
-
-def check_keyword(keyword: str) -> None:
-    """Refuses what is no word, or would be no folder's name.
-
-    Raises:
-        UserError: If so.
-    """
-    if not (re.fullmatch(r"[^\W_][^/\\:]{0,79}", keyword) and keyword.isprintable()):
-        rule = "begin with a letter, use no / \\ or :, and no more than 80 letters"
-        raise UserError(f"the keyword {keyword!r} is no word: {rule}")
 
 
 def _takes(espeak: Espeak, keyword: str, clips_per_word: int, clips_of_keyword: int) -> dict[str, int]:

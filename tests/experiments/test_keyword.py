@@ -131,7 +131,7 @@ def test_the_corpus_splits_takes_as_they_were_divided(scene_corpus: Path, tmp_pa
 def test_bad_wishes_are_one_line(scene_corpus: Path, tmp_path: Path):
     for changes, message in (
         ({"sources": SceneSources((tmp_path / "nowhere",))}, "no folder .*nowhere"),
-        ({"word": "a/b"}, "is no word"),
+        ({"word": "a/b"}, "is no keyword"),
         ({"negatives": tmp_path / "nowhere"}, "no recordings in .*nowhere"),
         ({"data": tmp_path / "nowhere"}, "no folder .*nowhere"),
     ):

@@ -110,7 +110,7 @@ def test_a_keyword_too_long_for_a_second_is_one_line_and_leaves_nothing(tmp_path
 
 @pytest.mark.parametrize("keyword", ["", " ", "../up", "_up", "up/down", "up\0"])
 def test_a_keyword_that_is_no_folder_name_is_refused(keyword, tmp_path):
-    with pytest.raises(UserError, match="is no word"):
+    with pytest.raises(UserError, match="is no keyword"):
         synthetic._build(tmp_path / "corpus", {"keyword": keyword, "seed": 0}, lambda folder: None)
 
 
