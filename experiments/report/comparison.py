@@ -1,27 +1,26 @@
 """Records sorted into comparisons: what was judged on the same corpus, split and keywords stands together."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from experiments.study.records import BASE_NAME, TUNED_NAME, Record, read_scores
+from experiments.report.benchmark import read_benchmark
+from experiments.study.records import BASE_NAME, TUNED_NAME, Record
+from experiments.study.scores import read_scores
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
 from kws_jax.evaluation.bootstrap import Interval, PairedScores, SpeakerBootstrap, speaker_bootstrap
 
-__all__ = ["BARS", "TOLERATED_RATIO", "Comparison", "Entry", "compare", "read_benchmark", "verdict"]
+__all__ = ["BARS", "TOLERATED_RATIO", "Comparison", "Entry", "compare", "verdict"]
 
 TOLERATED_RATIO = 1.1  # of a student's error to the base's: the homework's rule of quality
 BARS = (BASE_NAME, TUNED_NAME)
-MEASURED = frozenset(["models", "inference", "peers", "microcontroller", "training", "training_floor", "parts"])
-MEASURED |= {"growth", "start_up", "state_bytes"}  # of a benchmark
 NONE = Interval(math.nan, math.nan, math.nan)
 
 
@@ -215,24 +214,6 @@ def _pooled(runs: Sequence[Record], bar_runs: Sequence[Record], results: Path, p
         chosen = own.testing if part == "testing" else ~own.testing
         groups.append(PairedScores(*(x[chosen] for x in (own.ranks, bar.ranks, own.labels, own.speakers))))
     return speaker_bootstrap(groups, kinds=[run.keyword for run in runs])
-
-
-def read_benchmark(results: Path) -> dict[str, Any]:
-    """What `experiments.benchmark` measured; nothing where it did not.
-
-    Raises:
-        UserError: If the file is not that command's.
-    """
-    path = results / "benchmark.json"
-    if not path.is_file():
-        return dict.fromkeys(MEASURED, ())
-    try:
-        measured: dict[str, Any] = json.loads(path.read_text())
-        if missing := ({"environment"} | MEASURED) - measured.keys():
-            raise KeyError(*missing)
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"{path} is no file of experiments.benchmark ({error!r}): measure again") from error
-    return measured
 
 
 def _clock(results: Path) -> Clock:

@@ -21,7 +21,8 @@ from experiments.report.pages import DETECTORS, NAMED, Study
 from experiments.report.speed import exponents
 from experiments.report.speed_figures import clock_figure
 from experiments.report.streams import StreamComparison, lowest, mean_rate
-from experiments.study.records import BASE_NAME, TUNED_NAME, read_log
+from experiments.study.records import BASE_NAME, TUNED_NAME
+from experiments.study.scores import read_log
 
 __all__ = ["draw", "is_same"]
 
@@ -72,6 +73,11 @@ def is_same(one: str, other: str) -> bool:
     parts = [re.split(r"(-?\d+\.\d+)", re.sub(r"\b[a-z]?[0-9a-f]{10}\b", "", svg)) for svg in (one, other)]
     (texts, numbers), (others, other_numbers) = [(part[::2], np.array(part[1::2], float)) for part in parts]
     return texts == others and bool(np.all(np.abs(numbers - other_numbers) < SAME))
+
+
+def _plain(text: str) -> str:
+    """Text of anybody's, in which a dollar begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _svg(figure: Figure) -> bytes:
@@ -149,7 +155,7 @@ def _frame(comparison: Comparison, entries: Sequence[Entry], cost: str) -> tuple
     for axis in (axes.yaxis, right.yaxis):
         _log_ticks(axis, FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))
     axes.legend(loc="lower left")
-    figure.suptitle(f"{comparison.title}; lines are 95 % intervals over speakers")
+    figure.suptitle(f"{_plain(comparison.title)}; lines are 95 % intervals over speakers")
     return figure, axes
 
 
@@ -177,7 +183,7 @@ def _training_curves(study: Study, entries: Sequence[Entry]) -> Figure:
         _log_ticks(axes.yaxis, FuncFormatter(lambda value, _: f"{value:g}"))
     for axes in panels[len(entries) :]:
         axes.set_axis_off()
-    handles = [Line2D([], [], color=colour, label=word) for word, colour in colours.items()]
+    handles = [Line2D([], [], color=colour, label=_plain(word)) for word, colour in colours.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=6)
     figure.supylabel("training loss, each setting's own")
     figure.supxlabel("epoch; a line a keyword and seed")
@@ -204,10 +210,10 @@ def _stream_misses(comparison: StreamComparison) -> Figure:
         right.plot(estimate, row, "o", color=colour)
     left.axvline(1, color="0.5", linewidth=0.8)
     left.set(xscale="log", xlim=(fewest, MOST_ALARMS), ylim=(0, 100), xlabel="false alarms an hour, test speakers")
-    left.set(ylabel=f"misses of “{comparison.heard.keyword}” (%)")
+    left.set(ylabel=f"misses of “{_plain(comparison.heard.keyword)}” (%)")
     _log_ticks(left.xaxis, FuncFormatter(lambda value, _: f"{value:g}"))
     right.set(xlim=(0, 100), ylim=(len(found) - 0.5, -0.5), xlabel="misses at 1 false alarm an hour (%), 95 % interval")
-    right.set_yticks(range(len(found)), [name for name, _, _ in found])
+    right.set_yticks(range(len(found)), [_plain(name) for name, _, _ in found])
     for row, tick in enumerate(right.get_yticklabels()):
         tick.set_color(LINES[row % len(LINES)])
     return figure
@@ -238,5 +244,7 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
         axes.set_xlim(axes.get_xlim()[0] / 2.5, 2.5 * axes.get_xlim()[1])
         _log_ticks(axes.xaxis, EngFormatter(sep=""))
     figure.axes[0].set_ylabel("misses at 1 false alarm an hour (%), 95 % interval")
-    figure.suptitle(f"Mean of {', '.join(c.heard.keyword for c in study.streams)}; full marks learnt from scenes")
+    figure.suptitle(
+        f"Mean of {_plain(', '.join(c.heard.keyword for c in study.streams))}; full marks learnt from scenes"
+    )
     return figure

@@ -1,6 +1,5 @@
 """Numbers for the templates: prose is Markdown in templates/, and every measured number in it comes from records."""
 
-import json
 import math
 import os
 import re
@@ -9,14 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from experiments.report import goals
-from experiments.report.comparison import BARS, TOLERATED_RATIO, Comparison, compare, read_benchmark, verdict
+from experiments.report.benchmark import read_benchmark
+from experiments.report.comparison import BARS, TOLERATED_RATIO, Comparison, compare, verdict
 from experiments.report.speed import speed_goals
 from experiments.report.streams import StreamComparison, compare_streams, mean_rate
+from experiments.study.json_files import read_json, read_lines
 from experiments.study.records import Record, read_records
 from kws_jax.config import config_from_json
 from kws_jax.errors import UserError
@@ -31,6 +34,29 @@ DETECTORS += ["student_21x_stream_int8", "student_185x_stream_int5"]
 NAME = r'"((?:base|pruned|assistant|student)\w*)"'  # of a setting, in a template
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TEMPLATES = Path(__file__).with_name("templates")
+# What would be more than text where somebody has named a keyword or a folder so: HTML, a table's bar, a link, code.
+ESCAPED = str.maketrans({"<": "&lt;", "|": r"\|", "[": r"\[", "`": "'"})
+
+
+class Shipped(TypedDict):
+    """A line of the manifest, as far as it is told."""
+
+    keyword: str
+    setting: str
+    number_format: str
+    bytes: int
+    macs: int
+    auroc_error: float
+    smoothing: int | None
+    threshold: float | None
+    false_alarms_per_hour: float | None
+    operating_points: NotRequired[dict[str, float] | None]
+
+
+class Manifest(TypedDict):
+    """Of the shipped checkpoints."""
+
+    checkpoints: list[Shipped]
 
 
 @dataclass(frozen=True)
@@ -91,10 +117,7 @@ def read_study(results: Path) -> Study:
     """
     comparisons = compare(read_records(results), results)
     path = results / "search.jsonl"
-    try:
-        tried = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-    except ValueError as error:
-        raise UserError(f"{path} has a line that is no JSON ({error}): take it out") from error
+    tried = read_lines(path, remedy="take it out") if path.exists() else []
     return Study(results, comparisons, compare_streams(results), read_benchmark(results), tried)
 
 
@@ -117,7 +140,7 @@ def render_pages(study: Study, out: Path, pictures: Iterable[str]) -> dict[Path,
         model = config_from_json(runs[0].setting["model"])
         texts[out / page] = show(page, "setting", found=found, runs=runs, model=model)
     if (manifest := out / "checkpoints/manifest.json").is_file() and study.is_told:
-        shipped = json.loads(manifest.read_text())["checkpoints"]
+        shipped = read_json(manifest, Manifest, "manifest", "git checkout -- checkpoints")["checkpoints"]
         texts[out / "checkpoints/README.md"] = show("checkpoints/README.md", "checkpoints", shipped=shipped)
     readme = out / "README.md"
     if study.is_told and readme.is_file() and BEGIN in (text := readme.read_text()):
@@ -139,10 +162,15 @@ def _render(study: Study, out: Path, pictures: list[str], page: str, template: s
     shared = dict(study=study, first=study.first, crowd=study.crowd, clock=clock, pictures=pictures) | {
         "root": to(out),
         "results": to(study.results),
-        "link": lambda name: f"[`{name}`]({to(out / 'report/settings' / name)}.md)",
+        "link": lambda name: Markup(f"[`{_escaped(name)}`]({to(out / 'report/settings' / quote(name))}.md)"),
         "command": f"python -m experiments.report {study.results.as_posix()} --out {out.as_posix()}",
     }
     return ENVIRONMENT.get_template(f"{template}.md.j2").render(**shared, **extra)
+
+
+def _escaped(value: Any) -> Any:
+    """What a template shows, as text that is nothing else; only what the templates have made is Markdown."""
+    return value.translate(ESCAPED) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def commands(runs: Iterable[Record]) -> list[str]:
@@ -191,7 +219,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "grade": lambda value: "-" if math.isnan(value) else f"{value:.1f}",
     "milliseconds": lambda seconds: "-" if seconds is None or math.isnan(seconds) else f"{1e3 * seconds:.0f} ms",
 }
-ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False)
+ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, finalize=_escaped, autoescape=False
+)
 ENVIRONMENT.trim_blocks = ENVIRONMENT.lstrip_blocks = ENVIRONMENT.keep_trailing_newline = True
 ENVIRONMENT.filters |= FILTERS
 ENVIRONMENT.globals |= {"goals": goals, "BARS": BARS, "TOLERATED_RATIO": TOLERATED_RATIO}

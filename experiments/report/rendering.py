@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from jinja2 import UndefinedError
+
 from experiments.report import figures
 from experiments.report.pages import read_study, render_pages
 from kws_jax.errors import UserError
@@ -36,8 +38,11 @@ def render(results: Path, out: Path) -> dict[Path, bytes]:
         UserError: If records are missing, broken, or not of this version.
     """
     study = read_study(results)
-    pictures = figures.draw(study)
-    texts = render_pages(study, out, pictures)
+    try:
+        pictures = figures.draw(study)
+        texts = render_pages(study, out, pictures)
+    except (LookupError, ArithmeticError, UndefinedError) as error:
+        raise UserError(f"the records in {results} lack what the report tells ({error!r}): run them again") from error
     drawn = {out / PICTURES / name: content for name, content in pictures.items()}
     return {path: text.encode() for path, text in texts.items()} | drawn
 

@@ -55,8 +55,8 @@ class StreamEntry:
         return missed / spoken if spoken else math.nan
 
     def probed(self, name: str, what: str) -> float:
-        """Mean of "sounds" or "levels" of one kind."""
-        return fmean(getattr(run, name)[what] for run in self.runs)
+        """Mean of "sounds" or "levels" of one kind; NaN where a run has none."""
+        return fmean(getattr(run, name).get(what, math.nan) for run in self.runs)
 
     def minus_sliding(self) -> Interval:
         """Misses at one false alarm an hour with a carried state less a sliding window's; NaN where none ran."""

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from conversion.files import read_module
 from experiments.study.environment import environment
 from experiments.study.judging import count_cost, judge, margins_of
-from experiments.study.records import UNFINISHED, Record, write_record, write_scores
+from experiments.study.records import UNFINISHED, Record, write_record
+from experiments.study.scores import write_scores
 from experiments.study.settings import Setting
 from experiments.study.task import Task
 from experiments.study.training import make_model

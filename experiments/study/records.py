@@ -8,21 +8,59 @@ RESULTS/runs/NAME/record.json         the record, written last
                   unfinished/         until there is a record: the state of the training, or why it failed
 """
 
-import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile
+from typing import Annotated, Any, NotRequired, TypedDict
 
-import numpy as np
-
-from experiments.study.json_files import read_json, write_json
+from experiments.study.json_files import AGAIN, files_in, read_json, write_json
+from kws_jax.config import config_from_json
 from kws_jax.errors import UserError
-from kws_jax.files import written
 
-RUNS, RECORD, SCORES, LOG, MODEL = "runs", "record.json", "scores.npz", "log.jsonl", "model.safetensors"
+RUNS, RECORD, LOG, MODEL = "runs", "record.json", "log.jsonl", "model.safetensors"
 UNFINISHED = "unfinished"
 BASE_NAME, TUNED_NAME = "base", "base_tuned"  # the homework's bar, and the strict one
+
+
+class RanFor(TypedDict):
+    """Of a recipe, what every one says."""
+
+    epochs: int
+    batch_size: int
+
+
+class Row(TypedDict):
+    """Of a setting, what is told of it; see `experiments.study.settings.Setting`."""
+
+    name: str
+    question: str
+    expectation: str
+    model: dict[str, Any]
+    recipe: RanFor | None
+    weights_from: str | None
+    teacher: str | None
+    number_format: str
+    word_balance: float
+    framings: int
+    restarts: int
+    scene_hours: NotRequired[float]
+
+
+class Part(TypedDict):
+    """Of a split's part."""
+
+    clips: int
+    keyword_clips: int
+    speakers: int
+
+
+class Data(TypedDict):
+    """Of a corpus."""
+
+    fingerprint: str
+    training: Part
+    validation: Part
+    testing: Part
 
 
 @dataclass(frozen=True)
@@ -44,6 +82,10 @@ class Quality:
     au_fa_fr: float
     balanced_au_fa_fr: float
     equal_error_rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keyword_clips < self.clips or not all(0 <= value <= 1 for value in astuple(self)[2:]):
+            raise ValueError(f"errors are shares of clips of both classes, not {self}")
 
 
 @dataclass(frozen=True)
@@ -75,6 +117,10 @@ class Cost:
     shipped_bytes: int
     homework_megabytes: float
     state_bytes: int
+
+    def __post_init__(self) -> None:
+        if min(astuple(self)) <= 0:
+            raise ValueError(f"nothing is free: {self}")
 
 
 @dataclass(frozen=True)
@@ -125,7 +171,7 @@ class Record:
         cost: Cost.
     """
 
-    setting: dict[str, Any]
+    setting: Annotated[dict[str, Any], Row]
     keyword: str
     corpus: str
     voices: str | None
@@ -138,7 +184,7 @@ class Record:
     wall_seconds: float
     versions: dict[str, str]
     device: str
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], Data]
     training: Training | None
     validation: Quality | None
     testing: Quality
@@ -169,74 +215,27 @@ def read_record(path: Path) -> Record:
         UserError: If the file is no record of this version.
     """
     record: Record = read_json(path, Record)
+    if not re.fullmatch(r"\w+", record.setting["name"]):
+        raise UserError(f"{path} is of a setting {record.setting['name']!r}, which is no name of one: {AGAIN}")
+    try:
+        config_from_json(record.setting["model"])
+    except UserError as error:
+        raise UserError(f"{path} has no model ({error}): {AGAIN}") from error
     return record
 
 
 def read_records(results: Path) -> list[Record]:
-    """All records of a results folder, by name.
+    """All records of a results folder, by name; a run that is not finished has none.
 
     Raises:
-        UserError: If there are none, or one lies in a folder of another name.
+        UserError: If there are none, one lies in a folder of another name, or something lies there that is no run.
     """
-    paths = sorted((results / RUNS).glob(f"*/{RECORD}"))
-    if not paths:
+    folders = files_in(results / RUNS)
+    if strange := [path for path in folders if not path.is_dir()]:
+        raise UserError(f"{strange[0]} is no run's folder: move it out of this one")
+    records = {folder: read_record(folder / RECORD) for folder in folders if (folder / RECORD).exists()}
+    if not records:
         raise UserError(f"no records in {results / RUNS}: make some with python -m experiments.run")
-    records = {path: read_record(path) for path in paths}
-    if moved := [path for path, record in records.items() if record.name != path.parent.name]:
-        raise UserError(f"{moved[0]} is the record of {records[moved[0]].name}: a run's folder has its name")
+    if moved := [folder for folder, record in records.items() if record.name != folder.name]:
+        raise UserError(f"{moved[0] / RECORD} is the record of {records[moved[0]].name}: a run's folder has its name")
     return list(records.values())
-
-
-class Scores(NamedTuple):
-    """What a run made of its held-out clips.
-
-    Attributes:
-        ranks: Of the margins, logit of the keyword minus that of the rest: equal where they are equal. All that is made
-            of scores here, 1 - AUROC and its intervals, uses their order alone.
-        labels: 1 for the keyword, else 0.
-        speakers: Numbers of the speakers over the whole corpus: the same person in all runs on it, whatever the split.
-        testing: Whether a clip is a test speaker's, not a validation speaker's.
-    """
-
-    ranks: np.ndarray
-    labels: np.ndarray
-    speakers: np.ndarray
-    testing: np.ndarray
-
-
-def write_scores(
-    folder: Path, margins: np.ndarray, labels: np.ndarray, speakers: np.ndarray, testing: np.ndarray
-) -> None:
-    """Keeps a run's scores; arrays have one number a held-out clip."""
-    with written(folder / SCORES) as part, part.open("wb") as file:
-        np.savez_compressed(
-            file,
-            ranks=np.unique(margins, return_inverse=True)[1].astype(np.uint16),
-            labels=labels.astype(np.int8),
-            speakers=speakers.astype(np.uint16),
-            testing=testing.astype(bool),
-        )
-
-
-def read_scores(results: Path, run: Record) -> Scores:
-    """The scores of a run.
-
-    Raises:
-        UserError: If they are missing or damaged.
-    """
-    try:
-        with (results / RUNS / run.name / SCORES).open("rb") as opened, np.load(opened) as file:
-            return Scores(*(file[name] for name in Scores._fields))
-    except (OSError, KeyError, ValueError, BadZipFile) as error:
-        raise UserError(f"the scores of {run.name} cannot be read ({error}): run it again") from error
-
-
-def read_log(results: Path, run: str) -> list[dict[str, Any]]:
-    """The lines of a run's training log; none where there is none."""
-    path = results / RUNS / run / LOG
-    return read_lines(path) if path.is_file() else []
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log."""
-    return [json.loads(line) for line in path.read_text().splitlines()]

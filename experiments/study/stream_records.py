@@ -2,14 +2,53 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
-from experiments.study.json_files import read_json, write_json
+from experiments.study.json_files import json_files_in, read_json, write_json
 
 STREAMS, PEERS = "streams", "streams_peer"
 LIMITS = (0.2, 0.5, 1.0, 2.0)  # of operating points, in false alarms an hour
 IN_USE = (0.5, 1.0)  # the limits of a detector in use: the first that a threshold reaches
 Ends = tuple[float, float]
+
+
+class Curve(TypedDict):
+    """Of test speakers, by threshold."""
+
+    false_alarms_per_hour: list[float]
+    miss_rate: list[float]
+
+
+class Work(TypedDict):
+    """Multiply-accumulates a second."""
+
+    model: float
+    frontend: float
+
+
+class ByMode(TypedDict):
+    """Work in both modes."""
+
+    carried: Work
+    sliding: Work
+
+
+class Spoken(TypedDict):
+    """Of scenes, what was heard."""
+
+    hours: float
+    streams: int
+    keywords: int
+    keyword_speakers: int
+    snrs: list[float | None]
+    events: dict[str, int]
+
+
+class Timed(TypedDict):
+    """Of an engine, what it takes."""
+
+    seconds_per_second: float
+    median_chunk_seconds: float
 
 
 @dataclass(frozen=True)
@@ -64,7 +103,13 @@ class StreamQuality:
     test_miss_rate_at_1_interval: Ends
     test_miss_rate_at_half_interval: Ends
     by_snr: dict[str, tuple[int, int]]
-    curve: dict[str, list[float]]
+    curve: Annotated[dict[str, list[float]], Curve]
+
+    def __post_init__(self) -> None:
+        if missing := set(IN_USE) - {point.limit for point in self.points}:
+            raise ValueError(f"there is no operating point at {min(missing)} false alarms an hour")
+        if len({len(values) for values in self.curve.values()}) > 1:
+            raise ValueError("the curve has more of one rate than of the other")
 
     @property
     def in_use(self) -> OperatingPoint:
@@ -97,8 +142,19 @@ class Heard:
     noise: tuple[str, ...]
     transcripts: str | None
     seed: int
-    validation: dict[str, Any]
-    testing: dict[str, Any]
+    validation: Annotated[dict[str, Any], Spoken]
+    testing: Annotated[dict[str, Any], Spoken]
+
+    def __post_init__(self) -> None:
+        if min(self.validation["hours"], self.testing["hours"]) <= 0:
+            raise ValueError("scenes of no hours have no rate of false alarms")
+
+
+class Modes(TypedDict):
+    """By the way that a detector runs."""
+
+    carried: StreamQuality
+    sliding: NotRequired[StreamQuality]
 
 
 @dataclass(frozen=True)
@@ -124,16 +180,20 @@ class StreamRecord:
     setting: str
     seed: int | None
     heard: Heard
-    modes: dict[str, StreamQuality]
+    modes: Annotated[dict[str, StreamQuality], Modes]
     carried_minus_sliding: tuple[float, float, float] | None
     sounds: dict[str, int]
     levels: dict[str, float]
-    macs_per_second: dict[str, dict[str, float]]
+    macs_per_second: Annotated[dict[str, dict[str, float]], ByMode]
     state_bytes: int
     algorithmic_latency: float
     commit: str
     versions: dict[str, str]
     device: str
+
+    def __post_init__(self) -> None:
+        if min(min(work.values()) for work in self.macs_per_second.values()) <= 0:
+            raise ValueError(f"nothing is free: {self.macs_per_second}")
 
 
 @dataclass(frozen=True)
@@ -155,7 +215,7 @@ class PeerRecord:
     version: str
     heard: Heard
     quality: StreamQuality
-    speed: dict[str, dict[str, float]]
+    speed: Annotated[dict[str, dict[str, float]], dict[str, Timed]]
     commit: str
     versions: dict[str, str]
     device: str
@@ -172,7 +232,7 @@ def read_streams(results: Path) -> list[StreamRecord]:
     Raises:
         UserError: If a file is no record of this version.
     """
-    records = [read_json(path, StreamRecord) for path in sorted((results / STREAMS).glob("*.json"))]
+    records = [read_json(path, StreamRecord) for path in json_files_in(results / STREAMS)]
     return list({(record.setting, record.heard.keyword, record.seed): record for record in records}.values())
 
 
@@ -182,4 +242,4 @@ def read_peers(results: Path) -> list[PeerRecord]:
     Raises:
         UserError: If a file is no record of this version.
     """
-    return [read_json(path, PeerRecord) for path in sorted((results / PEERS).glob("*.json"))]
+    return [read_json(path, PeerRecord) for path in json_files_in(results / PEERS)]

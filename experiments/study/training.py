@@ -9,10 +9,11 @@ import numpy as np
 
 from conversion.configs import to_task_config
 from conversion.files import to_module, write_module
+from experiments.study.json_files import read_lines
 from experiments.study.judging import margins_of
 from experiments.study.material import draw_clips, training_material
 from experiments.study.provenance import FILE, framework_of, is_made_so, provenance, to_json, write
-from experiments.study.records import LOG, UNFINISHED, Training, read_lines
+from experiments.study.records import LOG, UNFINISHED, Training
 from experiments.study.settings import NumberFormat, Setting
 from experiments.study.task import Task
 from kws_jax import devices

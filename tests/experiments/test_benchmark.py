@@ -20,7 +20,7 @@ from experiments.benchmark import growth, microcontroller, parts, timing
 from experiments.benchmark import training as training_speed
 from experiments.benchmark.__main__ import chosen_models
 from experiments.benchmark.measuring import runtimes
-from experiments.report.comparison import MEASURED
+from experiments.report.benchmark import Benchmark
 from experiments.study import workers
 from experiments.study.settings import BY_NAME, STUDENT_21X
 from experiments.study.workers import Outcome
@@ -154,7 +154,7 @@ def test_the_command_leaves_a_whole_file(tmp_path: Path):
     run = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found.keys() == {"environment"} | MEASURED
+    assert found.keys() == Benchmark.__annotations__.keys()
     assert {(row["of"], row["model"]) for row in found["growth"]} == {
         *itertools.product(("seconds of audio", "streams"), ("base", "toy")),
         ("hidden units", "base"),

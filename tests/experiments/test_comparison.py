@@ -12,7 +12,8 @@ from experiments.report import goals
 from experiments.report.comparison import Comparison, compare, verdict
 from experiments.report.pages import commands, read_study
 from experiments.report.streams import StreamEntry, compare_streams, lowest
-from experiments.study.records import BASE_NAME, RECORD, RUNS, SCORES, TUNED_NAME, Record, write_json
+from experiments.study.records import BASE_NAME, RECORD, RUNS, TUNED_NAME, Record, write_json
+from experiments.study.scores import SCORES
 from experiments.study.stream_records import write_stream
 from kws_jax.config import BASE
 from kws_jax.errors import UserError
@@ -70,7 +71,7 @@ def test_other_clips_are_refused(tmp_path):
     base, student = record(), record("student")
     write_results(tmp_path, [base, student])
     path = tmp_path / RUNS / student.name / SCORES
-    np.savez(path, **{name: array[1:] for name, array in np.load(path).items()})
+    np.savez(path, **{name: array[::-1] for name, array in np.load(path).items()})
     with pytest.raises(UserError, match="judged on different clips: run both again"):
         compare([base, student], tmp_path)
 
@@ -110,10 +111,8 @@ def test_the_clock_is_that_of_the_architecture(tmp_path):
     small = replace(BASE, gru_hidden=8)
     stored = record("student_int8", 2e-3, 9_000, 3_000, "int8", "student", model=small)
     row = {"model": "student", "runtime": goals.RUNTIME, "ratio_to_base": 3.0, "microseconds_per_second": 50.0}
-    measured = fake.benchmark({"student": small, "other": BASE}) | {
-        "models": {"student": asdict(small)},
-        "inference": [row],
-    }
+    measured = fake.benchmark({"student": small, "other": BASE})
+    measured |= {"models": {"student": asdict(small)}, "inference": [measured["inference"][0] | row]}
     write_json(tmp_path / "benchmark.json", measured)
     other = record("same_work", 2e-3, 9_000, model=replace(BASE, gru_hidden=9))
     (found,) = compared(tmp_path, record(), record("student", macs=9_000, model=small), stored, other)
@@ -137,7 +136,7 @@ def students(folder: Path, keywords=("bed", "happy", "right")) -> Comparison:
     runs = runs_of("base", dict.fromkeys(keywords, 9e-3))
     for name, validation, testing, less in rows:
         own = runs_of(name, dict.fromkeys(keywords, testing), macs=932_224 // less)
-        runs += [replace(run, validation=replace(run.testing, auroc_error=validation)) for run in own]
+        runs += [replace(run, validation=replace(run.validation, auroc_error=validation)) for run in own]
     return compared(folder, *runs)[0]
 
 
@@ -155,7 +154,7 @@ def test_validation_speakers_choose_and_test_speakers_judge(tmp_path):
 def test_a_goal_is_not_met_by_what_validation_speakers_alone_liked_nor_on_one_keyword(tmp_path):
     runs = runs_of("base", {"happy": 1e-3})
     liked = runs_of("liked", {"happy": 5e-3}, macs=932_224 // 300)
-    runs += [replace(run, validation=replace(run.testing, auroc_error=1e-4)) for run in liked]
+    runs += [replace(run, validation=replace(run.validation, auroc_error=1e-4)) for run in liked]
     (macs, *_) = goals.check_goals(compared(tmp_path, *runs)[0])
     assert (macs.by.name, macs.verdict) == ("liked", "not met")
     (macs, *_) = goals.check_goals(students(tmp_path / "one", keywords=("happy",)))
@@ -215,7 +214,7 @@ def test_a_command_stands_for_all_keywords_and_seeds():
         (f"{RUNS}/{record().name}/{RECORD}", json.dumps({"name": "base"}), "no record of this version"),
         (f"{RUNS}/{record().name}/{SCORES}", "no scores", "cannot be read"),
         ("benchmark.json", "[]", "no file of experiments.benchmark"),
-        ("search.jsonl", "{}\nhalf a li", "no JSON"),
+        ("search.jsonl", "{}\nhalf a li", "line 2, is no line of a log"),
         ("streams/student.json", json.dumps({"setting": "student"}), "no record of this version"),
         ("streams_peer/engine.json", "{}", "no record of this version"),
     ],

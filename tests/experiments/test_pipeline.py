@@ -10,7 +10,8 @@ import pytest
 
 from conversion.files import read_module
 from experiments.study.judging import margins_of
-from experiments.study.records import MODEL, SCORES, Record, read_records, read_scores
+from experiments.study.records import MODEL, Record, read_records
+from experiments.study.scores import SCORES, read_scores
 from experiments.study.settings import BY_NAME
 from experiments.study.task import Task
 from experiments.study.training import make_model

@@ -12,14 +12,11 @@ import pytest
 from experiments.study.environment import commit
 from experiments.study.records import (
     RECORD,
-    SCORES,
-    read_log,
     read_record,
     read_records,
-    read_scores,
     write_record,
-    write_scores,
 )
+from experiments.study.scores import SCORES, read_log, read_scores, write_scores
 from experiments.study.stream_records import STREAMS, read_peers, read_streams, write_stream
 from kws_jax.errors import UserError
 from tests.helpers.fake_records import stream_record
@@ -50,14 +47,17 @@ def test_what_is_no_record_is_one_line(tmp_path: Path):
 def test_scores_keep_order_ties_and_who_spoke(tmp_path: Path):
     margins, labels = np.array([0.5, -3.0, 0.5, 7.25]), np.array([0, 0, 1, 1])
     speakers, testing = np.array([40_000, 2, 2, 5]), np.array([True, False, False, True])
-    path = tmp_path / "runs" / RUN.name
+    parts = {"held_out": (4, 2), "testing": (2, 1), "validation": (2, 1)}
+    counted = {name: replace(RUN.testing, clips=part[0], keyword_clips=part[1]) for name, part in parts.items()}
+    run = replace(RUN, **counted)
+    path = tmp_path / "runs" / run.name
     path.mkdir(parents=True)
     write_scores(path, margins, labels, speakers, testing)
-    for found, expected in zip(read_scores(tmp_path, RUN), ([1, 0, 1, 2], labels, speakers, testing), strict=True):
+    for found, expected in zip(read_scores(tmp_path, run), ([1, 0, 1, 2], labels, speakers, testing), strict=True):
         np.testing.assert_array_equal(found, expected)
     (path / SCORES).write_bytes((path / SCORES).read_bytes()[:100])
     with pytest.raises(UserError, match=r"cannot be read .*: run it again"):
-        read_scores(tmp_path, RUN)
+        read_scores(tmp_path, run)
     assert read_log(tmp_path, RUN.name) == []
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from experiments.report.pages import DETECTORS, NAME, TEMPLATES
-from experiments.study.records import LOG, RUNS, Cost, Quality, Record, Training, write_json, write_record, write_scores
+from experiments.study.records import LOG, RUNS, Cost, Quality, Record, Training, write_json, write_record
+from experiments.study.scores import write_scores
 from experiments.study.stream_records import (
     LIMITS,
     Heard,
@@ -58,17 +59,17 @@ def record(
     known = {
         "data": {"fingerprint": "f" * 64, "training": part, "validation": part, "testing": part},
         "training": None if weights_from else Training("JAX", 4, 120.0, clips_per_second=8_000.0, final_loss=0.01),
-        "validation": quality(1.1 * error),
-        "testing": quality(error),
-        "held_out": quality(0.9 * error),
+        "validation": quality(1.1 * error, NUM_CLIPS // 5),
+        "testing": quality(error, NUM_CLIPS // 5 * 4),
+        "held_out": quality(0.9 * error, NUM_CLIPS),
         "cost": Cost(macs, macs, macs + 100, 1.2 * macs, 500_000.0, *sizes),
     }
     return Record(setting, **(known | ran))
 
 
-def quality(error: float) -> Quality:
-    """Of a part with a tenth of keyword clips."""
-    return Quality(900, 90, error, au_fa_fr=0.09 * error, balanced_au_fa_fr=error / 4, equal_error_rate=10 * error)
+def quality(error: float, clips: int = NUM_CLIPS // 5 * 4) -> Quality:
+    """Of a part, a ninth of it of the keyword."""
+    return Quality(clips, clips // 9, error, au_fa_fr=0.09 * error, balanced_au_fa_fr=error / 4, equal_error_rate=error)
 
 
 def scores(run: Record) -> dict[str, np.ndarray]:
