@@ -51,7 +51,13 @@ def _energy_macs_per_step(config: CrnnConfig) -> int:
 
 
 def macs_per_clip(config: CrnnConfig, num_samples: int = 16_000) -> MacCount:
-    """Work of the model on one clip, from its frames on."""
+    """Work of the model on one clip, from its frames on.
+
+    Raises:
+        ValueError: If the clip has no samples.
+    """
+    if num_samples < 1:
+        raise ValueError(f"a clip of {num_samples} samples is no work")
     steps = config.num_steps(config.frontend.num_frames(num_samples))
     return MacCount(
         conv=steps * _conv_macs_per_step(config),

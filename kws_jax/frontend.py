@@ -58,8 +58,10 @@ def mel_power(config: FrontendConfig, waveform: Waveform) -> MelPower:
     """Mel power of whole waveforms, 1 + samples // hop_length frames.
 
     Raises:
-        ValueError: If the waveform is too short to be mirrored (padding + 1 samples are needed).
+        ValueError: If the waveform is too short to be mirrored (padding + 1 samples are needed), or no batch.
     """
+    if waveform.ndim != 2:
+        raise ValueError(f"waveforms are a batch by samples, found shape {waveform.shape}")
     num_samples = waveform.shape[1]
     if num_samples <= config.padding:
         raise ValueError(f"a waveform of {num_samples} samples is too short: {config.padding + 1} are needed")

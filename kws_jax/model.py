@@ -72,9 +72,16 @@ class Crnn(nn.Module):
         return log_compress(power), jnp.zeros((power.shape[0], 0)) if smoother is None else smoother
 
     def convolve(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps features"]:
-        """Pooling, convolution and what follows it, flattened channel-major (as torch's are)."""
+        """Pooling, convolution and what follows it, flattened channel-major (as torch's are).
+
+        Raises:
+            ValueError: If the frames have other mel bands than the model's, or are too few for a step.
+        """
         pool_mels, pool_time = self.config.pool
         batch, length, mels = frames.shape
+        if mels != self.config.frontend.num_mels or length < self.config.kernel_frames:
+            wanted = f"{self.config.frontend.num_mels} mel bands, and a step needs {self.config.kernel_frames} frames"
+            raise ValueError(f"{length} frames of {mels} mel bands: the model hears {wanted}")
         pooled = frames[:, : length // pool_time * pool_time, : mels // pool_mels * pool_mels]
         pooled = pooled.reshape(batch, length // pool_time, pool_time, mels // pool_mels, pool_mels).mean((2, 4))
         maps = self.conv(pooled)

@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int, Real, Shaped
 from scipy.sparse import coo_array
 
+from kws_jax.evaluation.checks import number, numbers
 from kws_jax.evaluation.metrics import Labels, Scores, checked
 
 __all__ = ["Interval", "PairedScores", "SpeakerBootstrap", "speaker_bootstrap"]
+
+MOST_RESAMPLES = 1_000_000
 
 
 class Interval(NamedTuple):
@@ -66,23 +69,20 @@ def speaker_bootstrap(
 
     Args:
         groups: One entry a seed and keyword; a speaker id means the same person in all of them.
-        num_resamples: Draws, at least 1.
+        num_resamples: Draws, 1 to a million.
         seed: Of the draws.
         confidence: Coverage of the intervals, in (0, 1).
         kinds: Of each group, such as its keyword, for `mean_ratio`; one kind by default.
 
     Raises:
-        ValueError: The arguments are out of range, the arrays of a group do not fit together (`metrics.checked`), or
-            no resample has both classes.
+        ValueError: The arguments are out of range, the arrays of a group do not fit together (`metrics.checked`), there
+            are not as many kinds as groups, or no resample has both classes.
 
     References:
         Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13 (percentile interval).
         Bisani, Ney: Bootstrap Estimates for Confidence Intervals in ASR Performance Evaluation, 2004 (paired).
     """
-    if not groups or num_resamples < 1 or not 0 < confidence < 1:
-        raise ValueError("a bootstrap needs a group, a resample and a confidence in (0, 1)")
-    if any(len(group.speakers) != len(group.labels) for group in groups):
-        raise ValueError("speakers and labels differ in length")
+    _check(groups, num_resamples, seed, confidence, kinds)
     speakers, indices = np.unique(np.concatenate([group.speakers for group in groups]), return_inverse=True)
     clip_speakers = np.split(indices, np.cumsum([len(group.speakers) for group in groups])[:-1])
     rng = np.random.default_rng(seed)
@@ -98,6 +98,30 @@ def speaker_bootstrap(
     ends = np.stack([statistics[:, 0], values[:, tail], values[:, -1 - tail]], axis=1)
     student, base, ratio, difference, mean_ratio = (Interval(*row) for row in ends.tolist())
     return SpeakerBootstrap(student, base, ratio, difference, mean_ratio, num_resamples=values.shape[1])
+
+
+def _check(
+    groups: Sequence[PairedScores], num_resamples: int, seed: int, confidence: float, kinds: Sequence[Hashable] | None
+) -> None:
+    number(num_resamples, "num_resamples", 1, MOST_RESAMPLES, whole=True)
+    number(seed, "seed", 0, whole=True)
+    if not 0 < number(confidence, "confidence", 0, 1) < 1:
+        raise ValueError(f"confidence must be between 0 and 1, found {confidence}")
+    if not groups or not all(isinstance(group, tuple) and len(group) == len(PairedScores._fields) for group in groups):
+        raise ValueError("a bootstrap needs groups, each of scores, scores, labels and speakers")
+    if kinds is not None and len(kinds) != len(groups):
+        raise ValueError(f"{len(kinds)} kinds of {len(groups)} groups: each group has one")
+    for *_, labels, speakers in groups:
+        if np.shape(speakers) != np.shape(labels):
+            raise ValueError("speakers and labels differ in length")
+        if not _has_names(speakers):
+            numbers(speakers, "speakers without names")
+    if len({_has_names(speakers) for *_, speakers in groups}) > 1:
+        raise ValueError("speakers have names in some groups and numbers in others")
+
+
+def _has_names(speakers: Any) -> bool:
+    return np.asarray(speakers).dtype.kind == "U"
 
 
 def _errors(

@@ -1,15 +1,16 @@
 """Detection metrics over scores: areas, DET curve and equal error rate.
 
 Scores grow with belief in the keyword; labels are 1 for the keyword, else 0. "Positive" means a keyword clip. All
-functions raise a one-line ValueError when scores and labels differ in length, a score is not finite, a label is
-neither 0 nor 1, or a class is missing.
+functions raise a one-line ValueError when scores and labels differ in length or have more than one axis, a score is no
+finite number, a label is neither 0 nor 1, or a class is missing.
 """
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Real, Shaped
+from jaxtyping import Bool, Float64, Real, Shaped
+
+from kws_jax.evaluation.checks import numbers
 
 __all__ = [
     "DetCurve",
@@ -21,7 +22,6 @@ __all__ = [
     "checked",
     "det_curve",
     "equal_error_rate",
-    "weighted_auroc_errors",
 ]
 
 Scores = Real[np.ndarray, "_"]
@@ -76,13 +76,16 @@ def auroc_error(scores: Scores, labels: Labels, weights: Real[np.ndarray, "_"] |
         ValueError: Also if weights are negative, not finite, of another length, or leave a class without weight.
     """
     scores, positive = checked(scores, labels)
-    weights = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
-    if weights.shape != scores.shape or not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError(f"weights must be {len(scores)} finite numbers of at least 0")
-    (error,) = weighted_auroc_errors(scores, positive, weights[None])
-    if math.isnan(error):
-        raise ValueError("weights leave one class without weight")
-    return float(error)
+    weights = np.ones(len(scores)) if weights is None else numbers(weights, "weights", scores.shape)
+    if weights.min() < 0 or not (weights[positive].any() and weights[~positive].any()):
+        raise ValueError("weights must be at least 0, and leave no class without weight")
+    order = np.argsort(scores[positive])
+    keyword_scores, other_scores = scores[positive][order], scores[~positive]
+    weight_below = np.concatenate([[0.0], np.cumsum(weights[positive][order])])
+    lower = weight_below[np.searchsorted(keyword_scores, other_scores, "left")]
+    lower_or_tied = weight_below[np.searchsorted(keyword_scores, other_scores, "right")]
+    misordered = np.sum(weights[~positive] * (lower + lower_or_tied)) / 2
+    return float(misordered / (weight_below[-1] * weights[~positive].sum()))
 
 
 def balanced_au_fa_fr(scores: Scores, labels: Labels) -> float:
@@ -115,24 +118,6 @@ def equal_error_rate(scores: Scores, labels: Labels) -> float:
     return float(false_rejection[after - 1] + share * (false_rejection[after] - false_rejection[after - 1]))
 
 
-def weighted_auroc_errors(
-    scores: Float64[np.ndarray, "clips"],
-    positive: Bool[np.ndarray, "clips"],
-    weights: Float[np.ndarray, "resamples clips"],
-) -> Float64[np.ndarray, "resamples"]:
-    """1 - AUROC under each row of clip weights; NaN where a class has no weight."""
-    order = np.argsort(scores[positive])
-    keyword_scores = scores[positive][order]
-    other_scores, other_weights = scores[~positive], weights[:, ~positive]
-    weight_below = np.zeros((len(weights), len(order) + 1))
-    np.cumsum(weights[:, positive][:, order], axis=1, out=weight_below[:, 1:])
-    lower = weight_below[:, np.searchsorted(keyword_scores, other_scores, "left")]
-    lower_or_tied = weight_below[:, np.searchsorted(keyword_scores, other_scores, "right")]
-    misordered = np.sum(other_weights * (lower + lower_or_tied), axis=1) / 2
-    pairs = weight_below[:, -1] * other_weights.sum(axis=1)
-    return np.divide(misordered, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
-
-
 def _error_counts(
     scores: Float64[np.ndarray, "clips"], positive: Bool[np.ndarray, "clips"], thresholds: Float64[np.ndarray, "points"]
 ) -> tuple[Shaped[np.ndarray, "points"], Shaped[np.ndarray, "points"]]:
@@ -142,13 +127,11 @@ def _error_counts(
     return false_alarms, np.searchsorted(keyword_scores, thresholds)
 
 
-def checked(scores: Scores, labels: Labels) -> tuple[Float64[np.ndarray, "clips"], Bool[np.ndarray, "clips"]]:
+def checked(scores: Any, labels: Any) -> tuple[Float64[np.ndarray, "clips"], Bool[np.ndarray, "clips"]]:
     """Scores in float64 and labels as booleans, or a ValueError."""
-    scores, labels = np.asarray(scores, np.float64), np.asarray(labels)
+    scores, labels = numbers(scores, "scores"), numbers(labels, "labels")
     if len(scores) != len(labels):
         raise ValueError(f"scores and labels differ in length: {len(scores)} and {len(labels)}")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores must be finite numbers, found NaN or infinity")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
     positive = labels.astype(bool)

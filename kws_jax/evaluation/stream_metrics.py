@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Real
 
 from kws_jax.detector import DetectorConfig, checked_times, smooth, trigger_indices
+from kws_jax.evaluation.checks import number, numbers
 
 __all__ = [
     "HIT_TOLERANCE",
@@ -80,10 +81,11 @@ def match_detections(
         tolerance: How long after its end a word may still be detected, in seconds.
 
     Raises:
-        ValueError: If detections or keywords are not in order.
+        ValueError: If detections or keywords are no finite numbers, or not in order.
     """
-    times = np.asarray(detection_times, np.float64)
-    intervals = np.asarray(keyword_intervals, np.float64)
+    times = numbers(detection_times, "detections")
+    intervals = numbers(keyword_intervals, "keywords", (None, 2))
+    number(tolerance, "tolerance", 0)
     if not ((np.diff(times) >= 0).all() and (np.diff(intervals.ravel()) >= 0).all()):
         raise ValueError("detections and keywords must be in order of time, and keywords must not overlap")
     hits, alarms, latencies, waiting = np.zeros(len(intervals), bool), [], [], 0
@@ -117,8 +119,14 @@ class Counts(NamedTuple):
     hours: Float64[np.ndarray, " streams"]
 
     def det(self, weights: Real[np.ndarray, " streams"] | None = None) -> StreamDet:
-        """The curve of all streams together, each counted `weights` times."""
-        weights = np.ones(len(self.hours)) if weights is None else np.asarray(weights, np.float64)
+        """The curve of all streams together, each counted `weights` times.
+
+        Raises:
+            ValueError: If the weights are not one number of at least 0 a stream, or all 0.
+        """
+        weights = np.ones(len(self.hours)) if weights is None else numbers(weights, "weights", self.hours.shape)
+        if weights.min() < 0 or not weights.any():
+            raise ValueError("weights must be at least 0, and not all 0")
         total = weights @ self.keywords
         misses = weights @ self.misses / total if total else np.full(len(self.thresholds), math.nan)
         # 18 x 10 minutes add up to a little under 3 hours.
@@ -141,6 +149,8 @@ def detector(
     Raises:
         ValueError: As `detections` does.
     """
+    if np.ndim(probabilities) != 2 or not len(probabilities):
+        raise ValueError(f"probabilities must be of streams and steps, found shape {np.shape(probabilities)}")
     scores = [smooth(row, config.smoothing) for row in probabilities]
     times = checked_times(times, probabilities[0], config)
 
@@ -170,8 +180,9 @@ def count_errors(
     Raises:
         ValueError: If the streams have no duration, or as `match_detections` does.
     """
-    if not 0 < hours < math.inf:
-        raise ValueError(f"streams of {hours} hours have no false alarms per hour")
+    if not 0 < number(hours, "hours", 0) < math.inf or not len(keyword_intervals):
+        raise ValueError(f"{len(keyword_intervals)} streams of {hours} hours have no false alarms per hour")
+    thresholds = numbers(thresholds, "thresholds")
     keywords = np.array([len(intervals) for intervals in keyword_intervals])
     misses, alarms = np.empty((2, len(keywords), len(thresholds)))
     for column, threshold in enumerate(thresholds):
@@ -180,7 +191,7 @@ def count_errors(
             misses[row, column] = np.count_nonzero(~match.hits)
             alarms[row, column] = len(match.false_alarms)
     each = np.full(len(keywords), hours / len(keywords))
-    return Counts(np.array(thresholds, np.float64), misses, alarms, keywords, each)
+    return Counts(thresholds, misses, alarms, keywords, each)
 
 
 def miss_rate_at(det: StreamDet, false_alarms_per_hour: float) -> float:
@@ -190,7 +201,7 @@ def miss_rate_at(det: StreamDet, false_alarms_per_hour: float) -> float:
     the miss rate of a detector that never triggers.
 
     Raises:
-        ValueError: If the stream holds no keyword.
+        ValueError: If the stream holds no keyword, or the limit is no number of at least 0.
     """
     good = _good_thresholds(det, false_alarms_per_hour)
     return float(det.miss_rate[good[0]]) if len(good) else 1.0
@@ -200,7 +211,7 @@ def threshold_at(det: StreamDet, false_alarms_per_hour: float) -> float | None:
     """The threshold of `miss_rate_at`, None where none is good enough; of equal ones the highest.
 
     Raises:
-        ValueError: If the stream holds no keyword.
+        ValueError: If the stream holds no keyword, or the limit is no number of at least 0.
     """
     good = _good_thresholds(det, false_alarms_per_hour)
     return float(det.thresholds[good[0]]) if len(good) else None
@@ -208,6 +219,9 @@ def threshold_at(det: StreamDet, false_alarms_per_hour: float) -> float | None:
 
 def _good_thresholds(det: StreamDet, limit: float) -> Int[np.ndarray, " good"]:
     """Indices of the thresholds within the limit, best first: fewest misses, then fewest false alarms, then highest."""
+    number(limit, "false alarms per hour", 0)
+    if len({len(values) for values in det}) > 1:
+        raise ValueError("a curve has as many thresholds as rates")
     if np.isnan(det.miss_rate).any():
         raise ValueError("the stream holds no keyword that could be missed")
     order = np.lexsort((-det.thresholds, det.false_alarms_per_hour, det.miss_rate))

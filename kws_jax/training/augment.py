@@ -115,9 +115,14 @@ def mask(key: Key, frames: Frames, max_width: int, axis: int) -> Frames:
         max_width: Widest band; the width is uniform over the whole numbers from 0 to it, or to the axis's size.
         axis: 1 masks frames, 2 masks mels.
 
+    Raises:
+        ValueError: If it is another axis.
+
     References:
         Park et al.: SpecAugment, 2019.
     """
+    if axis not in (1, 2):
+        raise ValueError(f"axis {axis} is neither frames (1) nor mels (2)")
     batch, size = frames.shape[0], frames.shape[axis]
     width_key, start_key = jax.random.split(key)
     width = jax.random.randint(width_key, (batch, 1), 0, min(max_width, size) + 1)

@@ -22,7 +22,13 @@ SMALLEST_WEIGHT = 1e-9  # keeps the logarithm of no attention finite, and the di
 
 
 def cross_entropy(logits: Logits, labels: Int[Array, " batch"]) -> Float[Array, ""]:
-    """Cross-entropy with hard labels, in nats."""
+    """Cross-entropy with hard labels, in nats.
+
+    Raises:
+        ValueError: If there is not a label for each clip.
+    """
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(f"labels of shape {labels.shape} are not one for each of {logits.shape[0]} clips")
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
@@ -31,9 +37,14 @@ def dark_knowledge(student: Logits, teacher: Logits, temperature: float) -> Floa
 
     T^2 keeps the gradient's size when the temperature changes.
 
+    Raises:
+        ValueError: If the two differ in clips or classes.
+
     References:
         Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015.
     """
+    if student.shape != teacher.shape:
+        raise ValueError(f"a teacher of {teacher.shape} logits has nothing to say to a student of {student.shape}")
     target = nn.log_softmax(lax.stop_gradient(teacher) / temperature)
     student_log = nn.log_softmax(student / temperature)
     return temperature**2 * jnp.sum(jnp.exp(target) * (target - student_log), axis=-1).mean()

@@ -19,7 +19,7 @@ is the folded convolution, and only its weights can be trained for their grid.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -41,15 +41,28 @@ class Grid:
         bits: Width of an integer, 2 to 8.
         groups: Equal blocks of the last axis (outputs), each with a scale of its own.
         half_scales: Whether scales are stored, and so rounded, as float16; no scale is then below its normal numbers.
+
+    Raises:
+        ValueError: If a number is out of its range.
     """
 
     bits: int = 8
     groups: int = 1
     half_scales: bool = False
 
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 8 or self.groups < 1:
+            raise ValueError(f"a grid has 2 to 8 bits and a group or more: {self}")
+
 
 def grid_of(path: tuple[str, ...], shape: tuple[int, ...], scheme: Scheme) -> Grid | None:
-    """The grid of the parameter at `path` ("conv", "kernel"); None where the scheme leaves it in float32."""
+    """The grid of the parameter at `path` ("conv", "kernel"); None where the scheme leaves it in float32.
+
+    Raises:
+        ValueError: If there is no such scheme.
+    """
+    if scheme not in get_args(Scheme):
+        raise ValueError(f"scheme {scheme!r} must be one of {', '.join(get_args(Scheme))}")
     is_vector, is_conv = len(shape) == 1, path[0] == "conv"
     if scheme == "qint8":
         return None if is_vector or is_conv else Grid()
@@ -64,7 +77,12 @@ def quantize_weights(weights: Float[Array, "..."], grid: Grid) -> tuple[Int[Arra
 
     XLA replaces a division by a constant, or by one number for all, with a multiplication, and then three scales in
     four differ from torch's in their last bit: barriers keep the formula as it is written.
+
+    Raises:
+        ValueError: If the outputs do not divide into the grid's groups.
     """
+    if weights.ndim == 0 or weights.shape[-1] % grid.groups:
+        raise ValueError(f"weights of shape {weights.shape} do not divide into {grid.groups} groups of outputs")
     half_range, limit = (2**grid.bits - 1) / 2, 2 ** (grid.bits - 1)
     blocks = weights.reshape(-1, grid.groups, weights.shape[-1] // grid.groups)
     largest = jnp.max(jnp.abs(blocks), axis=(0, 2))

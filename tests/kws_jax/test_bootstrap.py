@@ -88,7 +88,7 @@ def test_bootstrap_leaves_out_resamples_without_a_class() -> None:
 
 def test_bootstrap_bad_input() -> None:
     group = make_group(0)
-    with pytest.raises(ValueError, match="needs a group"):
+    with pytest.raises(ValueError, match="needs groups"):
         speaker_bootstrap([])
     with pytest.raises(ValueError, match="speakers and labels differ in length"):
         speaker_bootstrap([group._replace(speakers=group.speakers[1:])])
