@@ -215,7 +215,7 @@ def config_from_json(fields: dict[str, Any]) -> CrnnConfig:
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
         return CrnnConfig(**pairs | {"frontend": FrontendConfig(**fields["frontend"])})
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, LookupError, AttributeError, ValueError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"not a model configuration: {error!r}") from error

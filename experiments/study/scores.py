@@ -13,6 +13,8 @@ from kws_jax.errors import UserError, printable
 from kws_jax.files import written
 
 SCORES = "scores.npz"
+# What NumPy and zipfile make of a file that is none of scores, of a part of one, or of one that claims too much.
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, BadZipFile, zlib.error, EOFError, RuntimeError, MemoryError)
 
 
 class Scores(NamedTuple):
@@ -59,7 +61,7 @@ def read_scores(results: Path, run: Record) -> Scores:
         with path.open("rb") as opened, np.load(opened) as file:
             scores = Scores(*(file[name] for name in Scores._fields))
         _check_scores(scores, run)
-    except (OSError, KeyError, ValueError, BadZipFile, zlib.error, EOFError, NotImplementedError, MemoryError) as error:
+    except UNREADABLE as error:
         raise UserError(f"the scores of {run.name} cannot be read ({printable(str(error))}): run it again") from error
     return scores
 

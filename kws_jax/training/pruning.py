@@ -14,7 +14,7 @@ References:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -79,10 +79,9 @@ class PruningPlan:
     interval: int = 50
 
     def __post_init__(self) -> None:
-        sizes = (self.conv_channels, self.gru_hidden, self.attention_width, self.interval)
-        if not all(isinstance(size, int) and size >= 1 for size in sizes):
+        if not all(isinstance(size, int) and size >= 1 for size in (*astuple(self)[:3], self.interval)):
             raise UserError(f"sizes and interval of a pruning plan must be whole and 1 or more: {self}")
-        if not 0 <= self.begin < self.end <= 1:
+        if not all(isinstance(share, int | float) for share in astuple(self)) or not 0 <= self.begin < self.end <= 1:
             raise UserError(f"pruning must begin before it ends, both within [0, 1]: {self}")
 
 
@@ -144,18 +143,17 @@ def masked(params: Params, masks: Masks) -> Params:
         masks: Every parameter is multiplied by the mask of the unit that owns it and by that of the unit it reads.
 
     Raises:
-        ValueError: If the masks are of other units than the parameters'.
+        ValueError: If the masks are of other units.
     """
-    gru = params["gru"]
-    hidden, mels = gru["layer_0"]["hidden_kernel"].shape[0], gru["layer_0"]["input_kernel"].shape[0]
-    units = [params["conv"]["bias"].shape, (len(gru), hidden), params["attention"]["project"]["bias"].shape]
-    if (found := [part.shape for part in masks]) != units:
-        raise ValueError(f"masks of {found} are not of the model's units, {units}")
+    inputs, hidden = (params["gru"]["layer_0"][name].shape[0] for name in ("input_kernel", "hidden_kernel"))
+    units = [params["conv"]["bias"].shape, (len(params["gru"]), hidden), params["attention"]["project"]["bias"].shape]
+    if [part.shape for part in masks] != units:
+        raise ValueError(f"masks are not of the model's units, {units}, but {[part.shape for part in masks]}")
 
     def mask(array: Array, axis: int, alive: Array) -> Array:
         return array * alive.reshape(-1, *[1] * (array.ndim - axis - 1))
 
-    return _by_axis(mask, params, masks, mels // masks.conv.shape[0])
+    return _by_axis(mask, params, masks, inputs // masks.conv.shape[0])
 
 
 def importance(params: Params, gradient: Params, masks: Masks) -> Masks:

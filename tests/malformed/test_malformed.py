@@ -3,8 +3,10 @@
 import importlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from tests.malformed.harness import Case, outcome
@@ -16,8 +18,17 @@ for _case in CASES:
     BY_KIND.setdefault(_case.kind, []).append(_case)
 
 
+@pytest.fixture
+def unhooked() -> Iterator[None]:
+    """Without the checker of types and shapes, which only tests have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.mark.parametrize("kind", BY_KIND)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("unhooked")
 def test_what_is_malformed(kind: str, tmp_path: Path):
     found: Counter[str] = Counter()
     for number, case in enumerate(BY_KIND[kind]):
