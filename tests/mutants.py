@@ -71,15 +71,15 @@ def main(out: Path, sample: int = 50, seed: int = 0, only: tuple[str, ...] = tup
     modules = json.loads(out.read_text())["modules"] if out.is_file() else {}
     for module in only:
         source = (ROOT / module).read_text()
-        mutants = list(_mutants(source, sample, seed))
+        mutants = list(_mutants(source, seed))
         digest = hashlib.sha256(f"{source}{seed}".encode()).hexdigest()
         known = modules.get(module, {"source": None})
         if known["source"] != digest:
-            known = {"source": digest, "tests": TESTED_BY[module], "dead": [], "alive": {}}
+            known = {"source": digest, "places": len(mutants), "dead": [], "alive": {}}
         with TemporaryDirectory() as folder:
             copy = _copied(Path(folder))
             limit = SLOWER * _seconds(copy, module)
-            for mutant in mutants:
+            for mutant in mutants[:sample]:
                 if mutant.name in known["dead"]:
                     continue
                 (copy / module).write_text(mutant.source)
@@ -89,14 +89,14 @@ def main(out: Path, sample: int = 50, seed: int = 0, only: tuple[str, ...] = tup
                     known["dead"].append(mutant.name)
                 else:
                     changed = mutant.source.splitlines()[mutant.line - 1].strip()
-                    known["alive"][mutant.name] = {"line": mutant.line, "is": changed, "why": before["why"]}
+                    known["alive"][mutant.name] = {"line": mutant.line, "becomes": changed, "why": before["why"]}
                 modules[module] = known
                 write_json(out, {"environment": environment(), "seed": seed, "modules": modules})
                 print(module, mutant.name, "dead" if is_dead else f"lives: {changed}", flush=True)
 
 
-def _mutants(source: str, sample: int, seed: int) -> Iterator[Mutant]:
-    """A sample of what Cosmic Ray can change, one a place and kind of operator, annotations left as they are."""
+def _mutants(source: str, seed: int) -> Iterator[Mutant]:
+    """What Cosmic Ray can change, one a place and kind of operator, annotations left as they are; in a random order."""
     from cosmic_ray import plugins
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.mutating import mutate_code
@@ -114,8 +114,7 @@ def _mutants(source: str, sample: int, seed: int) -> Iterator[Mutant]:
                 places.setdefault((name.split("_")[0], start), []).append((name, number))
     rng = random.Random(seed)
     order = rng.sample(sorted(places), len(places))
-    chosen = [(rng.choice(places[place]), place[1][0]) for place in order]  # a larger sample has all of a smaller one
-    for (name, number), line in chosen[:sample]:
+    for (name, number), line in [(rng.choice(places[place]), place[1][0]) for place in order]:
         mutant = Mutant(f"{name} {number}", line, mutate_code(source, operators[name](), number))
         with suppress(SyntaxError):
             ast.parse(mutant.source)

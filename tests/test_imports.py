@@ -23,7 +23,7 @@ ROOMS = {
     "plots": set(),
     "streams": {"study", "plots"},
     "benchmark": {"study"},
-    "report": {"study.lock", "study.records", "study.stream_records", "plots"},
+    "report": {"study.json_files", "study.lock", "study.records", "study.scores", "study.stream_records", "plots"},
 }
 MAX_ROOMS, MAX_ARROWS = 16, 25
 MAX_LINES = 250

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from experiments.report import goals
 from experiments.report.benchmark import read_benchmark
 from experiments.report.comparison import BARS, TOLERATED_RATIO, Comparison, compare, verdict
+from experiments.report.robustness import read_robustness
 from experiments.report.speed import speed_goals
 from experiments.report.streams import StreamComparison, compare_streams, mean_rate
 from experiments.study.json_files import read_json, read_lines
@@ -61,13 +62,14 @@ class Manifest(TypedDict):
 
 @dataclass(frozen=True)
 class Study:
-    """All that is rendered: comparisons on clips and in streams, what the clock said, and lines of search.jsonl."""
+    """All that is rendered: comparisons on clips and in streams, the clock, lines of search.jsonl, and robustness."""
 
     results: Path
     comparisons: list[Comparison]
     streams: list[StreamComparison]
     benchmark: dict[str, Any]
     tried: list[dict[str, Any]]
+    robustness: dict[str, Any]
 
     @property
     def first(self) -> Comparison:
@@ -118,7 +120,8 @@ def read_study(results: Path) -> Study:
     comparisons = compare(read_records(results), results)
     path = results / "search.jsonl"
     tried = read_lines(path, remedy="take it out") if path.exists() else []
-    return Study(results, comparisons, compare_streams(results), read_benchmark(results), tried)
+    streams, benchmark = compare_streams(results), read_benchmark(results)
+    return Study(results, comparisons, streams, benchmark, tried, read_robustness(results))
 
 
 def render_pages(study: Study, out: Path, pictures: Iterable[str]) -> dict[Path, str]:
@@ -130,6 +133,7 @@ def render_pages(study: Study, out: Path, pictures: Iterable[str]) -> dict[Path,
     show = partial(_render, study, out, list(pictures))
     pages = {"REPORT.md": "story" if study.is_told else "run", "report/all_settings.md": "tables"}
     pages |= {"report/clock.md": "clock"} if study.benchmark["models"] else {}
+    pages |= {"report/robustness.md": "robustness"} if study.robustness else {}
     pages |= {"report/stream.md": "stream"} if study.streams else {}
     pages |= {"report/random_split.md": "random_split"} if study.splits else {}
     texts = {out / page: show(page, template) for page, template in pages.items()}

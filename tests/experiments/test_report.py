@@ -64,7 +64,13 @@ def test_results_of_make_run_as_approved(tmp_path):
 
 def test_the_story_of_the_whole_study(told: Path):
     assert (told / "REPORT.md").read_text().startswith("# How small can a keyword spotter be?")
-    assert {path.stem for path in (told / "report").glob("*.md")} == {"all_settings", "clock", "stream", "random_split"}
+    assert {path.stem for path in (told / "report").glob("*.md")} == {
+        "all_settings",
+        "clock",
+        "stream",
+        "random_split",
+        "robustness",
+    }
     links = [link for link in broken_links(told) if "attention.png" not in link]
     assert not links, "attention.png is another command's"
     readme = (told / "README.md").read_text()
@@ -145,3 +151,17 @@ def test_the_readmes_python_hears_the_word(tmp_path, monkeypatch, capsys):
     exec(code, {})
     (time,) = re.findall(r"^'happy' at ([\d.]+) s, probability [\d.]+$", capsys.readouterr().out, re.M)
     assert len(parts[0]) / 16_000 < float(time) < sum(map(len, parts[:2])) / 16_000 + 1
+
+
+def test_a_keyword_that_looks_like_a_formula_is_drawn(tmp_path):
+    run = replace(record(), keyword=r"$\frac{$")
+    assert figures.draw(pages.read_study(write_results(tmp_path, [run])))["metric_flops.svg"].startswith(b"<?xml")
+
+
+def test_what_the_records_lack_is_one_line(tmp_path):
+    run = record()
+    run = replace(run, setting=run.setting | {"teacher": "base"})  # whose recipe says nothing of a teacher
+    with pytest.raises(UserError, match=r"lack what the report tells .*teacher_weight") as error:
+        report.main(write_results(tmp_path / "results", [run]), tmp_path)
+    assert str(error.value).isprintable()
+    assert not (tmp_path / "REPORT.md").exists()

@@ -28,6 +28,19 @@ from kws_jax.evaluation.metrics import auroc_error
 NUM_CLIPS, NUM_SPEAKERS = 900, 45  # of which a ninth are the keyword's, and a fifth the validation speakers'
 RECIPE = {"epochs": 4, "batch_size": 128, "peak_learning_rate": 2e-3, "window": 6.4}
 WHERE = {"commit": "0123456789ab", "versions": {"python": "3.11.7", "jax": "0.10.2"}, "device": "a processor, 2 cores"}
+ROBUSTNESS = {
+    "malformed": {"environment": WHERE, "kinds": {"names": {"taken": 3, "refused": 1_200}}},
+    "kills": {"training": {"kills": 20, "whole": 20}},
+    "checkpoints_of_others": {"GitHub": {"files": 39, "converted": 37, "refused": 2}},
+    "coverage": {
+        "environment": WHERE,
+        "packages": {"kws_jax": {"lines": 200, "lines_run": 190, "branches": 40, "branches_run": 36}},
+    },
+    "mutants": {
+        "environment": WHERE,
+        "modules": {"m.py": {"places": 9, "dead": ["a"], "alive": {"b": {"line": 3, "becomes": "x < 1", "why": ""}}}},
+    },
+}
 RUNTIMES = ("C scan", "C stream", "JAX stream", "JAX scan", "PyTorch stream")
 
 
@@ -188,6 +201,8 @@ def write_whole_study(folder: Path) -> Path:
         write_stream(folder / "streams" / f"{name}-happy-0.json", stream_record(name))
     write_stream(folder / "streams_peer" / "engine-happy.json", peer_record())
     write_json(folder / "benchmark.json", benchmark(models))
+    for name, values in ROBUSTNESS.items():
+        write_json(folder / f"{name}.json", values)
     (folder / "search.jsonl").write_text(137 * (json.dumps({"name": "a try", "mean": 1e-3, "params": 500}) + "\n"))
     return write_results(folder, records)
 
