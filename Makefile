@@ -28,7 +28,7 @@ keyword: $(READY)
 	$(BIN)/python -m experiments.keyword --word "$(WORD)" --recordings "$(RECORDINGS)" $(if $(NEGATIVES),--negatives "$(NEGATIVES)") $(if $(VOICES),--voices) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech $(SPEECH)) $(if $(NOISE),--noise $(NOISE)) --out "$(OUT)/$(WORD)"
 
 test: $(READY)
-	$(PYTEST)
+	$(PYTEST) $(COVERAGE)
 
 test-slow: $(READY)
 	$(PYTEST) -m slow
