@@ -15,9 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.study.json_files import read_json
 from experiments.study.settings import Setting, deployed_model
 from experiments.study.task import Task
 from kws_jax.data.sources import SceneSources
+from kws_jax.errors import UserError
 from kws_jax.files import written
 from torch_ref.train import SeminarRecipe
 
@@ -58,10 +60,10 @@ def write(folder: Path, made: dict[str, Any]) -> None:
 def is_made_so(folder: Path, expected: dict[str, Any]) -> bool:
     """Whether a run's folder says that its weights were made so."""
     try:
-        stored = json.loads((folder / FILE).read_text())
-    except (OSError, ValueError, RecursionError):
+        stored = read_json(folder / FILE, dict[str, Any])
+    except UserError:
         return False
-    return isinstance(stored, dict) and _are_same(stored, expected)
+    return _are_same(stored, expected)
 
 
 def is_current(recorded: dict[str, Any], setting: Setting) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.report.benchmark import read_benchmark
 from experiments.study.json_files import read_lines
+from experiments.study.provenance import FILE, is_made_so
 from experiments.study.records import RECORD, RUNS, read_records
 from experiments.study.stream_records import PEERS, STREAMS, read_peers, read_streams
 from kws_jax.config import BASE
@@ -61,12 +62,14 @@ def examples() -> dict[str, dict[str, Any]]:
 def read(kind: str, content: bytes, folder: Path) -> object:
     """Reads a file as the report does."""
     places = {"run": f"{RUNS}/{RUN.name}/{RECORD}", "stream": f"{STREAMS}/a.json", "peer": f"{PEERS}/a.json"}
-    places |= {"benchmark": "benchmark.json", "search": "search.jsonl"}
+    places |= {"benchmark": "benchmark.json", "search": "search.jsonl", "provenance": FILE}
     path = folder / places[kind]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     if kind == "search":
         return read_lines(path)
+    if kind == "provenance":
+        return is_made_so(folder, {"framework": "JAX"})
     return {"run": read_records, "stream": read_streams, "peer": read_peers, "benchmark": read_benchmark}[kind](folder)
 
 
@@ -108,7 +111,7 @@ def field_cases() -> Iterator[Case]:
 
 
 def file_cases() -> Iterator[Case]:
-    for kind in ("run", "stream", "peer", "benchmark", "search"):
+    for kind in ("run", "stream", "peer", "benchmark", "search", "provenance"):
         for name, content in BROKEN.items():
             yield Case("files that are no records", f"{kind}: {name}", partial(read, kind, content))
 
