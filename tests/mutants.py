@@ -37,7 +37,9 @@ TESTED_BY = {
 }
 COPIED = ("kws_jax", "torch_ref", "conversion", "experiments", "tests", "checkpoints", "pyproject.toml")
 PRELOADED = ["flax.linen", "hypothesis", "jax", "jaxtyping", "optax", "safetensors.torch", "scipy.special", "torch"]
+# The profile has no deadline, which would fail on a busy machine, and the same examples every time.
 QUICKLY = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+QUICKLY += ["--hypothesis-profile=ci"]
 SLOWER = 10  # times the tests' own time that a mutant may take
 
 
