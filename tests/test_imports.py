@@ -23,7 +23,15 @@ ROOMS = {
     "plots": set(),
     "streams": {"study", "plots"},
     "benchmark": {"study"},
-    "report": {"study.json_files", "study.lock", "study.records", "study.scores", "study.stream_records", "plots"},
+    "report": {
+        "study.json_files",
+        "study.lock",
+        "study.records",
+        "study.scores",
+        "study.stream_records",
+        "study.own_records",
+        "plots",
+    },
 }
 MAX_ROOMS, MAX_ARROWS = 16, 25
 MAX_LINES = 250

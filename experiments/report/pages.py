@@ -21,6 +21,7 @@ from experiments.report.robustness import read_robustness
 from experiments.report.speed import speed_goals
 from experiments.report.streams import StreamComparison, compare_streams, mean_rate
 from experiments.study.json_files import read_json, read_lines
+from experiments.study.own_records import OwnKeyword, read_own_keywords
 from experiments.study.records import Record, read_records
 from kws_jax.config import config_from_json
 from kws_jax.errors import UserError
@@ -62,7 +63,7 @@ class Manifest(TypedDict):
 
 @dataclass(frozen=True)
 class Study:
-    """All that is rendered: comparisons on clips and in streams, the clock, lines of search.jsonl, and robustness."""
+    """All that is rendered: comparisons on clips and in streams, the clock, what was searched, what was tried."""
 
     results: Path
     comparisons: list[Comparison]
@@ -70,6 +71,7 @@ class Study:
     benchmark: dict[str, Any]
     tried: list[dict[str, Any]]
     robustness: dict[str, Any]
+    own: list[OwnKeyword]
 
     @property
     def first(self) -> Comparison:
@@ -121,7 +123,7 @@ def read_study(results: Path) -> Study:
     path = results / "search.jsonl"
     tried = read_lines(path, remedy="take it out") if path.exists() else []
     streams, benchmark = compare_streams(results), read_benchmark(results)
-    return Study(results, comparisons, streams, benchmark, tried, read_robustness(results))
+    return Study(results, comparisons, streams, benchmark, tried, read_robustness(results), read_own_keywords(results))
 
 
 def render_pages(study: Study, out: Path, pictures: Iterable[str]) -> dict[Path, str]:

@@ -1,9 +1,10 @@
 """From a person's recordings of a word to its detector: a corpus, a training, a threshold, and what is known of it."""
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from experiments.streams.recordings import (
     sound_files,
 )
 from experiments.streams.thresholds import give_thresholds
-from experiments.study.json_files import read_json
+from experiments.study.environment import environment
+from experiments.study.json_files import read_json, write_json
 from experiments.study.lock import locked
+from experiments.study.own_records import OwnKeyword
 from experiments.study.provenance import is_made_so, provenance
 from experiments.study.records import MODEL, RECORD
 from experiments.study.scaling import resolved
@@ -70,30 +73,40 @@ def make(wish: Wish) -> None:
     check_sources(wish.sources)
     if wish.data and not wish.data.is_dir():
         raise UserError(f"no folder {wish.data}: name one laid out as Speech Commands, with one folder a word")
+    start = time.perf_counter()
     with locked(wish.out):
         recordings = read_recordings(wish.recordings)
         print("\n".join(recording.describe() for recording in recordings))
         save(plot_takes(recordings, wish.word), wish.out / "takes.png")
-        kept_apart, source = lay_out(wish, recordings)
+        kept_apart, parts = divided(recordings)
+        source = lay_out(wish, recordings, parts)
         print(f"heard as {wish.out / CLIPS / wish.word}/*.wav, and seen in {wish.out / 'takes.png'}")
         model = _train(source, wish)
         target = wish.out / f"{wish.word}.safetensors"
-        shutil.copyfile(model, target)
-        scenes = SceneRecipe(source.folder, source.sources, HOURS)
-        record = wish.out / STREAMS / f"{wish.word}.json"
-        remove(record)
-        judge_checkpoint(Judgement(scenes), Job(wish.word, target, record))
+        with written(target) as part:
+            shutil.copyfile(model, part)
+        record = _judged(wish, source, target)
+        speech = wish.out / SPEECH if wish.negatives else None
         clip = demo.find_clip(source.folder, wish.word)
-        demo.draw(wish.out / f"{wish.word}.png", target, (None, clip, None), None, None, wish.word, None, None, None)
-        print("\n".join(_report(wish, recordings, kept_apart, read_json(record, StreamRecord))))
+        demo.draw(wish.out / f"{wish.word}.png", target, (None, clip, None), None, speech, wish.word, None, None, None)
+        own = OwnKeyword(
+            word=wish.word,
+            setting=SETTING,
+            takes=Counter(chain.from_iterable(parts)),
+            people=len({recording.person for recording in recordings}),
+            kept_apart=kept_apart,
+            speech=record.heard.speech,
+            hours=record.heard.testing["hours"],
+            point=record.modes["carried"].in_use,
+            seconds=time.perf_counter() - start,
+            **environment(),
+        )
+        write_json(wish.out / "keyword.json", asdict(own))
+        print("\n".join(_report(wish, own)))
 
 
-def lay_out(wish: Wish, recordings: Sequence[Recording]) -> tuple[str, DataSource]:
-    """Writes the corpus: the takes, and links to the folders of other words; and running sound without the word.
-
-    Returns:
-        What the parts of the takes keep apart (see `divided`), and where all of it lies.
-    """
+def lay_out(wish: Wish, recordings: Sequence[Recording], parts: Sequence[Sequence[str]]) -> DataSource:
+    """Writes the corpus: the takes, each in its part, and links to the folders of other words; and running sound."""
     speech, noise, spoken = [*wish.sources.speech], wish.sources.noise, None
     if wish.data is None or wish.voices or not speech:
         count = TAKES_OF_VOICES if wish.voices else 1
@@ -102,7 +115,6 @@ def lay_out(wish: Wish, recordings: Sequence[Recording]) -> tuple[str, DataSourc
     if wish.negatives:
         _write_pieces(wish.negatives, wish.out / SPEECH)
         speech.append(wish.out / SPEECH)
-    kept_apart, parts = divided(recordings)
     with written(wish.out / CLIPS) as clips:
         (clips / wish.word).mkdir(parents=True)
         _write_takes(recordings, parts, clips / wish.word)
@@ -117,7 +129,7 @@ def lay_out(wish: Wish, recordings: Sequence[Recording]) -> tuple[str, DataSourc
             if folder.is_dir() and (is_word or folder.name == BACKGROUND_FOLDER):
                 (clips / folder.name).symlink_to(folder)
     sources = SceneSources(tuple(speech), noise, wish.sources.transcripts)
-    return kept_apart, DataSource("own", wish.out / CLIPS, (wish.word,), sources, ())
+    return DataSource("own", wish.out / CLIPS, (wish.word,), sources, ())
 
 
 def _write_takes(recordings: Sequence[Recording], parts: Sequence[Sequence[str]], folder: Path) -> None:
@@ -165,25 +177,31 @@ def _is_made(setting: Setting, task: Task) -> bool:
         return False
 
 
-def _report(wish: Wish, recordings: Sequence[Recording], kept_apart: str, record: StreamRecord) -> Iterator[str]:
+def _judged(wish: Wish, source: DataSource, model: Path) -> StreamRecord:
+    """What the takes say that it did not learn from, among what its part of all else is."""
+    record = wish.out / STREAMS / f"{wish.word}.json"
+    judge_checkpoint(Judgement(SceneRecipe(source.folder, source.sources, HOURS)), Job(wish.word, model, record))
+    found: StreamRecord = read_json(record, StreamRecord)
+    return found
+
+
+def _report(wish: Wish, own: OwnKeyword) -> Iterator[str]:
     """What is known of the detector, and what to record next, line by line."""
-    counts = Counter(chain.from_iterable(divided(recordings)[1]))
-    learnt, chosen, judged = (counts[part] for part in PLACES)
-    used = record.modes["carried"].in_use
-    people = {recording.person for recording in recordings}
-    yield f"takes: {learnt} to learn from, {chosen} to choose by, {judged} to judge by, of different {kept_apart}"
-    if used.threshold is None:
+    learnt, chosen, judged = (own.takes[part] for part in PLACES)
+    yield f"takes: {learnt} to learn from, {chosen} to choose by, {judged} to judge by, of different {own.kept_apart}"
+    if own.point.threshold is None:
         yield "no threshold keeps it below an alarm an hour: it needs more takes, and more of what is not the word"
     else:
-        heard = binomtest(round(judged * (1 - used.miss_rate)), judged).proportion_ci()
+        heard = 1 - own.point.miss_rate
+        ends = binomtest(round(judged * heard), judged).proportion_ci()
         yield (
-            f"heard: {1 - used.miss_rate:.0%} of {judged} takes that it did not learn from, in noise and without "
-            f"({heard.low:.0%} to {heard.high:.0%} with so few)"
+            f"heard: {heard:.0%} of {judged} takes that it did not learn from, in noise and without "
+            f"({ends.low:.0%} to {ends.high:.0%}, since they are few)"
         )
-        low, high = used.false_alarms_interval
+        low, high = own.point.false_alarms_interval
         yield (
-            f"false alarms: {used.false_alarms_per_hour:.1f} an hour ({low:.1f} to {high:.1f}) in {HOURS:g} h glued of "
-            f"{', '.join(sorted(record.heard.speech))}"
+            f"false alarms: {own.point.false_alarms_per_hour:.1f} an hour ({low:.1f} to {high:.1f}) in "
+            f"{own.hours:.1f} h glued of other words and {', '.join(own.speech)}"
         )
         yield f"listen: python -m experiments.listen --checkpoint {wish.out / wish.word}.safetensors --microphone"
     if not (wish.negatives or wish.sources.speech):
@@ -191,7 +209,7 @@ def _report(wish: Wish, recordings: Sequence[Recording], kept_apart: str, record
             "next: only synthetic voices said what is not the word, and people will wake it more often: record some "
             "half an hour of what is to be heard where it listens, without the word: --negatives DIR"
         )
-    if len(people) < FEWEST_GROUPS:
+    if own.people < FEWEST_GROUPS:
         yield f"next: let {FEWEST_GROUPS} people or more speak, a folder each, or it may know these alone"
-    if counts.total() < ENOUGH:
-        yield f"next: {ENOUGH - counts.total()} more takes, near and far, loud and soft, in the room where it listens"
+    if (missing := ENOUGH - sum(own.takes.values())) > 0:
+        yield f"next: {missing} more takes, near and far, loud and soft, in the room where it listens"

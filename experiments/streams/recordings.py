@@ -18,7 +18,7 @@ from kws_jax.errors import UserError
 FEWEST, ENOUGH = 10, 50  # takes
 SHARES = {"training": 0.6, "validation": 0.2, "testing": 0.2}
 FEWEST_GROUPS = 5  # people, else recordings, else stretches of them, that the parts are made of
-PIECE = 10.0  # s of running sound in one file
+PIECE = 12.0  # s of running sound in one file
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def test_running_sound_is_cut_without_loss():
     samples = noise(0, 1, 16_000 * 47)[0]
     cut = pieces(samples)
     np.testing.assert_array_equal(np.concatenate(cut), samples)
-    assert [round(len(piece) / 16_000) for piece in cut] == [9, 9, 9, 9, 9]
+    assert [round(len(piece) / 16_000) for piece in cut] == [12, 12, 12, 12]
     assert len(pieces(samples[:100])) == 1
     assert pieces(np.zeros(10, np.float32)) == []
 
@@ -113,8 +113,9 @@ def wish_of(scene_corpus: Path, tmp_path: Path, **changes) -> Wish:
 def test_the_corpus_splits_takes_as_they_were_divided(scene_corpus: Path, tmp_path: Path):
     wish = wish_of(scene_corpus, tmp_path)
     recordings = read_recordings(wish.recordings)
-    kept, source = lay_out(wish, recordings)
+    kept, parts = divided(recordings)
     assert kept == "people"
+    source = lay_out(wish, recordings, parts)
     corpus = load_corpus(source.folder)
     assert set(corpus.words) == {"hello", "happy", "bed"}
     assert len(corpus.background) == 1, "the data set's noise is there"
@@ -124,7 +125,7 @@ def test_the_corpus_splits_takes_as_they_were_divided(scene_corpus: Path, tmp_pa
     own = [folder for folder in source.sources.speech if folder.parent == wish.out]
     for part in ("training", "validation", "testing"):
         assert speech_files(own[0], part), f"negatives to be heard in {part}"
-    lay_out(wish, recordings[:3])
+    lay_out(wish, recordings[:3], parts[:3])
     assert load_corpus(source.folder).labels("hello").sum() == 12, "laid out anew, not added to"
 
 
