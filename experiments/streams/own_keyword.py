@@ -49,7 +49,6 @@ from kws_jax.files import remove, written
 
 SETTING = "student_21x_stream_int8"
 CLIPS, SPEECH, SYNTHETIC = "clips", "speech", "synthetic"
-TAKES_OF_VOICES = 36  # of the word by each synthetic voice, where they are mixed in
 HOURS = 1.0  # of scenes to choose by, and to judge on
 PARTS_OF_PIECES = ("training", "training", "training", "validation", "testing")  # of running sound, in turn
 
@@ -109,8 +108,8 @@ def lay_out(wish: Wish, recordings: Sequence[Recording], parts: Sequence[Sequenc
     """Writes the corpus: the takes, each in its part, and links to the folders of other words; and running sound."""
     speech, noise, spoken = [*wish.sources.speech], wish.sources.noise, None
     if wish.data is None or wish.voices or not speech:
-        count = TAKES_OF_VOICES if wish.voices else 1
-        spoken = generate_corpus(wish.out / SYNTHETIC, wish.word, clips_of_keyword=count)
+        # One take of each voice: thirty of each drown a person's few, and the voices are learnt in the word's place.
+        spoken = generate_corpus(wish.out / SYNTHETIC, wish.word, clips_of_keyword=1)
         speech.append(spoken / SPEECH_FOLDER)
     if wish.negatives:
         _write_pieces(wish.negatives, wish.out / SPEECH)
