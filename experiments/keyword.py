@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from kws_jax.command import command
+from kws_jax.command import command, silence
 from kws_jax.data.sources import NO_SOURCES, SceneSources
 
 
@@ -22,6 +22,7 @@ def main(
     sources: tyro.conf.OmitArgPrefixes[SceneSources] = NO_SOURCES,
     voices: bool = False,
     out: Path | None = None,
+    quiet: bool = False,
 ) -> None:
     """Trains a detector.
 
@@ -35,10 +36,12 @@ def main(
         voices: Let synthetic voices say the word too.
         out: Folder to write; out/WORD by default. The same command goes on after a kill, and begins again with other
             recordings.
+        quiet: Say nothing but what is wrong; OUT/keyword.json has what is known of the detector.
     """
-    from experiments.streams.own_keyword import Wish, make  # seconds to import, which --help does not need
+    with silence(quiet):
+        from experiments.streams.own_keyword import Wish, make  # seconds to import, which --help does not need
 
-    make(Wish(word, recordings, negatives, data, sources, voices, out or Path("out") / word))
+        make(Wish(word, recordings, negatives, data, sources, voices, out or Path("out") / word))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 from typing import Any
 
 from kws_jax.errors import LONGEST, UserError, printable
 
-__all__ = ["command", "leave_at_once"]
+__all__ = ["command", "leave_at_once", "silence"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 128  # plus a signal's number is the exit status that shells expect: 130 after Ctrl-C
@@ -51,6 +51,17 @@ def command() -> Iterator[None]:
             if status is None:
                 raise end from end.__cause__
             raise SystemExit(status) from None
+
+
+@contextmanager
+def silence(wanted: bool) -> Iterator[None]:
+    """Without progress and without words on stdout, if that is wanted, in processes that begin inside too."""
+    if not wanted:
+        yield
+        return
+    os.environ["TQDM_DISABLE"] = "1"  # which tqdm reads as it is imported
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
 
 
 def _flushed(error: BaseException) -> BaseException:

@@ -65,7 +65,7 @@ class _TrainingLog:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.bar = tqdm(total=epochs, desc="training", unit="epoch")
+        self.bar = tqdm(total=epochs, desc="training", unit="epoch", disable=None)
         self.step, self.seconds, self.mark = 0, 0.0, 0.0
         self.losses: list[float] = []
         self.clips = 0

@@ -73,13 +73,13 @@ def measure(plan: Plan) -> dict[str, Any]:
         "microcontroller": [microcontroller_row(*model) for model in plan.packed] if microcontroller.is_there() else [],
         "training": [
             row
-            for name, config in tqdm(plan.trained, "training", unit="model")
+            for name, config in tqdm(plan.trained, "training", unit="model", disable=None)
             for row in training_speed(name, config, plan.batch_size, plan.training_repeats)
         ],
         "training_floor": parts.training_floor(plan.trained[0][1], plan.batch_size, plan.training_repeats),
         "parts": [
             row
-            for name, config in tqdm(plan.growing, "parts", unit="model")
+            for name, config in tqdm(plan.growing, "parts", unit="model", disable=None)
             for row in parts.parts(name, config, plan.batch_size, plan.training_repeats)
         ],
         "growth": growth(plan.growing, plan.batch_size, plan.most),
@@ -150,7 +150,7 @@ def inference_speed(plan: Plan) -> list[dict[str, Any]]:
     """Rows of all models in one runtime after the other."""
     timed = [runtimes(config, plan.seconds) for _, config in plan.models]
     rows = []
-    for runtime in tqdm(timed[0], "inference", unit="runtime"):
+    for runtime in tqdm(timed[0], "inference", unit="runtime", disable=None):
         seconds = timing.seconds_per_second(*(each[runtime] for each in timed), repeats=plan.repeats)
         rows += [
             {

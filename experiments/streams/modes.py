@@ -34,7 +34,7 @@ def stream(params: Params, config: CrnnConfig, waveforms: np.ndarray) -> tuple[n
     rows = range(0, waveforms.shape[0], STREAMS_AT_ONCE)
     parts = [
         _stream_few(params, config, waveforms[first : first + STREAMS_AT_ONCE])
-        for first in tqdm(rows, desc="streaming", unit="part", leave=False)
+        for first in tqdm(rows, desc="streaming", unit="part", leave=False, disable=None)
     ]
     steps = np.concatenate(parts)[:, config.warmup_blocks :]
     return _times(config, np.arange(steps.shape[1])), _probability(steps)
@@ -73,7 +73,7 @@ def slide(variables: dict[str, Any], config: CrnnConfig, waveforms: np.ndarray) 
     views = np.lib.stride_tricks.sliding_window_view(waveforms, WINDOW, axis=1)
     starts = ends - WINDOW
     probabilities = np.empty((waveforms.shape[0], ends.shape[0]))
-    for row in tqdm(range(waveforms.shape[0]), desc="sliding", unit="stream", leave=False):
+    for row in tqdm(range(waveforms.shape[0]), desc="sliding", unit="stream", leave=False, disable=None):
         for at in range(0, starts.shape[0], WINDOWS_AT_ONCE):
             chosen = starts[at : at + WINDOWS_AT_ONCE]
             clips = np.zeros((WINDOWS_AT_ONCE, WINDOW), np.float32)

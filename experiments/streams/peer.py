@@ -84,7 +84,9 @@ def spot_scenes(keyword: str, scenes: Scenes, jobs: int) -> list[np.ndarray]:
     """`spot` over every stream."""
     with Processes(min(jobs, len(scenes.waveforms))) as pool:
         found = pool.map(spot, repeat(keyword), scenes.waveforms)
-        return list(tqdm(found, total=len(scenes.waveforms), desc="pocketsphinx", unit="stream", leave=False))
+        return list(
+            tqdm(found, total=len(scenes.waveforms), desc="pocketsphinx", unit="stream", leave=False, disable=None)
+        )
 
 
 def spot(keyword: str, waveform: np.ndarray) -> np.ndarray:

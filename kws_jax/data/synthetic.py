@@ -106,7 +106,9 @@ def _corpus(
     def write(target: Path) -> None:
         espeak, rng = Espeak(seed), np.random.default_rng(seed)
         cast, takes = speakers(seed, num_speakers), _takes(espeak, keyword, clips_per_word, clips_of_keyword)
-        for speaker, word in tqdm([(s, w) for s in cast for w in takes], desc="synthetic corpus", unit="word"):
+        for speaker, word in tqdm(
+            [(s, w) for s in cast for w in takes], desc="synthetic corpus", unit="word", disable=None
+        ):
             for take in range(takes[word]):
                 spoken = _speak_word(espeak, speaker, word, rng)
                 _write(target / word / f"{speaker.name}_nohash_{take}.wav", _clip(spoken, rng))

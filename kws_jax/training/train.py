@@ -201,7 +201,7 @@ def train(
         state, lines = saver.load(state)
         state = devices.put(state, everywhere)
         _write_log(log_path, lines)
-        for number in (progress := tqdm(range(len(lines), recipe.epochs), desc="student", unit="epoch")):
+        for number in (progress := tqdm(range(len(lines), recipe.epochs), desc="student", unit="epoch", disable=None)):
             batches = jax.device_put(_batches(draw(number), steps, recipe.batch_size, positions), divided)
             start = time.perf_counter()
             state, losses = train_epoch(state, training_set, batches, knowledge, config, recipe, taught_by, num_steps)
