@@ -75,7 +75,8 @@ def make(wish: Wish) -> None:
     start = time.perf_counter()
     with locked(wish.out):
         recordings = read_recordings(wish.recordings)
-        print("\n".join(recording.describe() for recording in recordings))
+        print("\n".join(recording.describe() for recording in recordings if not recording.is_single))
+        print(f"{sum(recording.fits.sum() for recording in recordings)} takes in {len(recordings)} recordings")
         save(plot_takes(recordings, wish.word), wish.out / "takes.png")
         kept_apart, parts = divided(recordings)
         source = lay_out(wish, recordings, parts)

@@ -42,6 +42,11 @@ class Recording:
         """Which takes are short enough for a clip."""
         return self.found[:, 1] - self.found[:, 0] <= MAX_TAKE * SAMPLE_RATE
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one take, as nothing needs to be said of."""
+        return bool(self.fits.size == self.fits.sum() == 1)
+
     def clips(self) -> list[np.ndarray]:
         """A clip of a second for each take that fits, without what is said before and behind."""
         edges = np.concatenate([[0], (self.found[:-1, 1] + self.found[1:, 0]) // 2, [self.samples.size]])
