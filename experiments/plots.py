@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Float32
+from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
@@ -70,6 +71,16 @@ class StreamResult:
         )
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What one model gave while it listened; its steps are (2, steps): times in seconds, and probabilities."""
+
+    keyword: str
+    threshold: float
+    steps: Float[np.ndarray, "2 steps"]
+    detections: tuple["Detection", ...]
+
+
 def check_picture(path: Path) -> None:
     """Refuses a picture's file before there is a picture.
 
@@ -95,6 +106,37 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(part, format=suffix, metadata={"Software": None} if suffix == "png" else None)
 
 
+def plot_heard(heard: Sequence[Heard]) -> Figure:
+    """Draws probabilities over time, a row for each keyword."""
+    figure = Figure(figsize=(9, 1 + 2.2 * len(heard)), dpi=DPI, layout="constrained")
+    rows = figure.subplots(len(heard), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, one in zip(rows, heard, strict=True):
+        label = f"threshold {one.threshold:.3g}"
+        axes.axhline(one.threshold, color="0.3", linestyle="--", linewidth=1, label=label)
+        _draw_probabilities(axes, one.keyword, one.steps[0], one.steps[1], one.detections)
+        axes.legend(loc="upper left", fontsize=8, frameon=False)
+    rows[-1].set_xlabel("time (s)")
+    return figure
+
+
+def _draw_probabilities(
+    axes: Axes, keyword: str, times: np.ndarray, probabilities: np.ndarray, detections: Sequence["Detection"]
+) -> None:
+    axes.plot(times, probabilities, color=BLUE, linewidth=1.5, marker=".", markersize=3)
+    axes.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{keyword}”")
+    if detections:
+        triangle: dict[str, Any] = {
+            "color": RED,
+            "markersize": 9,
+            "markeredgecolor": "white",
+            "zorder": 3,
+            "clip_on": False,
+        }
+        axes.plot(*zip(*detections, strict=True), "v", label="detection", **triangle)
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+
+
 def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"], unit: str, seconds: float) -> Figure:
     """Draws a stream.
 
@@ -113,13 +155,7 @@ def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"]
     top.axhline(
         result.threshold, color="0.3", linestyle="--", linewidth=1, label=f"threshold {result.threshold:.3g}{stands}"
     )
-    top.plot(result.times, result.probabilities, color=BLUE, linewidth=1.5, marker=".", markersize=3)
-    top.set(ylim=(-0.02, 1.02), ylabel=f"probability of “{result.keyword}”")
-    if result.detections:
-        triangle = {"color": RED, "markersize": 9, "markeredgecolor": "white", "zorder": 3, "clip_on": False}
-        top.plot(*zip(*result.detections, strict=True), "v", label="detection", **triangle)
-    top.grid(color="0.92")
-    top.set_axisbelow(True)
+    _draw_probabilities(top, result.keyword, result.times, result.probabilities, result.detections)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     extent = (0, seconds, 0, frames.shape[1])
     picture = bottom.imshow(frames.T, origin="lower", aspect="auto", extent=extent, cmap="viridis")

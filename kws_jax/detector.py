@@ -33,6 +33,8 @@ from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Real
 from kws_jax.config import REFRACTORY
 from kws_jax.errors import UserError
 
+MOST_SMOOTHING = 10_000  # steps, a quarter of an hour
+MOST_STEPS = 2**31 - 1  # that a detector rests: a state counts them in 32 bits
 GRID_TOLERANCE = 0.01  # of a step: times are rounded where they are stored
 
 
@@ -58,12 +60,10 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
             raise UserError(f"the threshold is a probability in [0, 1], not {self.threshold}")
-        if self.smoothing < 1:
-            raise UserError(f"smoothing takes 1 step or more, not {self.smoothing}")
-        if not (0 <= self.refractory < math.inf and 0 < self.step_duration < math.inf):
-            raise UserError(
-                f"no detector rests {self.refractory} s in steps of {self.step_duration} s: give times above 0"
-            )
+        if not 1 <= self.smoothing <= MOST_SMOOTHING or self.smoothing % 1:
+            raise UserError(f"smoothing takes 1 to {MOST_SMOOTHING} whole steps, not {self.smoothing}")
+        if not 0 <= self.refractory <= MOST_STEPS * self.step_duration < math.inf or not self.step_duration:
+            raise UserError(f"no rest of {self.refractory} s in steps of {self.step_duration} s: name other times")
 
     @property
     def refractory_steps(self) -> int:
@@ -176,11 +176,15 @@ def smooth(probabilities: Float[np.ndarray, " steps"], smoothing: int) -> Float3
     Raises:
         ValueError: If a probability is neither NaN nor in [0, 1].
     """
+    padded = np.pad(_evidence(probabilities), (smoothing - 1, 0))
+    return _mean([padded[age : age + len(probabilities)] for age in range(smoothing)])
+
+
+def _evidence(probabilities: Float[np.ndarray, " steps"]) -> Float32[np.ndarray, " steps"]:
     evidence = np.where(np.isnan(probabilities), 0, probabilities).astype(np.float32)
     if not ((evidence >= 0) & (evidence <= 1)).all():
         raise ValueError(f"probabilities must lie in [0, 1], found {evidence.min():g} to {evidence.max():g}")
-    padded = np.pad(evidence, (smoothing - 1, 0))
-    return _mean([padded[age : age + len(evidence)] for age in range(smoothing)])
+    return evidence
 
 
 def trigger_indices(scores: Float32[np.ndarray, " steps"], config: DetectorConfig) -> Int[np.ndarray, " detections"]:
@@ -213,9 +217,6 @@ def _mean(columns: Any) -> Any:
 class Detector:
     """One stream's detector on the host: `step`, in NumPy's float32.
 
-    Example:
-        >>> found = Detector(config).push(*stream.push(chunk))
-
     Args:
         config: The detector; its `step_duration` is the stream's.
     """
@@ -233,12 +234,11 @@ class Detector:
         """Takes in the next steps, any number of them, and yields the detections among them.
 
         Raises:
-            ValueError: If the numbers of times and probabilities differ.
+            ValueError: If the numbers of times and probabilities differ, or a probability is neither NaN nor in [0, 1].
         """
-        evidence = np.where(np.isnan(probabilities), 0, probabilities).astype(np.float32)
         return [
             Detection(float(time), float(_mean(self._recent)))
-            for time, probability in zip(times, evidence, strict=True)
+            for time, probability in zip(times, _evidence(probabilities), strict=True)
             if self._triggers(probability)
         ]
 

@@ -1,10 +1,10 @@
 """Two tracks of running speech with the keyword between them through a checkpoint, and the picture of it."""
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 import soundfile
 from jaxtyping import Float32, Int16
-from matplotlib.figure import Figure
 
-from experiments.plots import StreamResult, plot_stream, save
+from experiments.plots import StreamResult, check_picture, plot_stream, save
 from experiments.study.environment import ROOT
 from kws_jax.checkpoint import SUFFIX, describe, load_deployed
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.cost import macs_per_clip
 from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
+from kws_jax.data.decoding import UNREADABLE, check_unreadable, said
 from kws_jax.data.recordings import speech_files
 from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError
+from kws_jax.files import check_writable, written
 from kws_jax.model import frames_of
 from kws_jax.streaming import StreamingKws
 
@@ -32,6 +33,7 @@ SHIPPED = ROOT / "checkpoints"
 PREFERRED = "student_21x_stream_int8"  # a detector that learnt from scenes, with a threshold of its own
 LEVEL_RANGE = 4.0  # a track within 12 dB of the keyword's level is left as it was recorded
 TRACK_SECONDS = (10, 20)
+LONGEST_NAME = 40  # letters of a word that a folder is called by
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,19 @@ def draw(
     false_alarms_per_hour: float | None,
 ) -> None:
     """Draws the demo of a checkpoint; see `experiments.stream_demo`, and `choose_files` for what is given."""
+    check_picture(out)
+    outputs = (out, out.with_suffix(".json"), out.with_suffix(".wav"))
+    for path in outputs:
+        check_writable(path)
     config, variables, about = load_deployed(checkpoint)
     keyword = keyword or about.keyword
     detector = about.detector(config, threshold, smoothing, false_alarms_per_hour)
     files = choose_files(given, data, speech, keyword)
-    glued = glue(*(_named(read_audio, file) for file in files))
+    if lost := {path.resolve() for path in outputs} & {file.resolve() for file in files}:
+        raise UserError(f"{min(lost).name} is both read and written: give --out another name")
+    glued = glue(*map(_read, files))
+    if len(glued.pcm) <= config.frontend.padding:
+        raise UserError(f"{', '.join(map(str, files))} are {len(glued.pcm)} samples in all: give longer recordings")
     kws = StreamingKws(variables["params"], config)
     times, probabilities = map(np.concatenate, zip(kws.push(to_float(glued.pcm)), kws.flush(), strict=True))
     result = StreamResult(
@@ -83,7 +93,10 @@ def draw(
     )
     frames = np.asarray(frames_of(variables, config, jnp.asarray(to_float(glued.pcm))[None])[0])
     unit = "PCEN" if config.has_pcen else "log-mel power (natural log)"
-    _write(out, glued, plot_stream(result, frames, unit, len(glued.pcm) / SAMPLE_RATE), result, files)
+    save(plot_stream(result, frames, unit, len(glued.pcm) / SAMPLE_RATE), out)
+    _write(outputs[1:], glued, {"files": [file.name for file in files], "gains": glued.gains} | result.to_json())
+    print(result.describe())
+    print("\n".join(map(str, outputs)))
 
 
 def glue(before: Float32[np.ndarray, "_"], keyword: Float32[np.ndarray, "_"], after: Float32[np.ndarray, "_"]) -> Glued:
@@ -140,7 +153,9 @@ def choose_files(
 
 def _spoken(keyword: str) -> Path:
     cache = Path(os.environ.get("KWS_CACHE") or "~/.cache/kws-jax").expanduser()
-    return generate_demo_tracks(cache / f"demo-{keyword}", keyword)
+    is_name = keyword.isalnum() and len(keyword) <= LONGEST_NAME
+    name = keyword if is_name else hashlib.sha256(keyword.encode(errors="replace")).hexdigest()[:16]
+    return generate_demo_tracks(cache / f"demo-{name}", keyword)
 
 
 def find_clip(data: Path, keyword: str) -> Path:
@@ -155,10 +170,19 @@ def _tracks(speech: Path) -> tuple[Path | None, Path | None]:
     """The first two recordings of a good length by testing speakers, if there are as many."""
     if not speech.is_dir():
         raise UserError(f"no folder {speech}: give --speech a folder of <speaker>-*.flac, .wav or .ogg files")
-    seconds = ((path, _named(soundfile.info, path).duration) for path in speech_files(speech, "testing"))
-    good = (path for path, length in seconds if TRACK_SECONDS[0] <= length <= TRACK_SECONDS[1])
-    tracks = list(islice(good, 2))
-    return (tracks[0], tracks[1]) if len(tracks) == 2 else (None, None)
+    paths, tracks, unreadable = speech_files(speech, "testing"), list[Path](), dict[str, str]()
+    for path in paths:
+        try:
+            seconds = len(read_audio(path, max_seconds=TRACK_SECONDS[1] + 1)) / SAMPLE_RATE
+        except UNREADABLE as error:
+            unreadable[path.name] = said(error)
+            continue
+        if TRACK_SECONDS[0] <= seconds <= TRACK_SECONDS[1]:
+            tracks.append(path)
+        if len(tracks) == 2:
+            return tracks[0], tracks[1]
+    check_unreadable(unreadable, len(paths), speech)
+    return None, None
 
 
 def _is_testing(clip: Path) -> bool:
@@ -166,21 +190,17 @@ def _is_testing(clip: Path) -> bool:
     return VALIDATION_PERCENTAGE <= percentage < VALIDATION_PERCENTAGE + TESTING_PERCENTAGE
 
 
-def _named(read: Callable[[Path], Any], file: Path) -> Any:
-    """What is read of a sound file, or an error that names it."""
+def _read(file: Path) -> np.ndarray:
     try:
-        return read(file)
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
+        return read_audio(file)
+    except UNREADABLE as error:
+        raise UserError(f"{file} cannot be read: {said(error)}") from error
 
 
-def _write(out: Path, glued: Glued, picture: Figure, result: StreamResult, files: list[Path]) -> None:
-    wav, text = out.with_suffix(".wav"), out.with_suffix(".json")
-    if lost := {path.resolve() for path in (out, wav, text)} & {file.resolve() for file in files}:
-        raise UserError(f"{min(lost).name} is both read and written: give --out another name")
-    save(picture, out)
-    soundfile.write(wav, glued.pcm, SAMPLE_RATE, subtype="PCM_16")
-    record = {"files": [file.name for file in files], "gains": glued.gains} | result.to_json()
-    text.write_text(json.dumps(record, indent=1) + "\n")
-    print(result.describe())
-    print("\n".join(str(path) for path in (out, text, wav)))
+def _write(paths: Sequence[Path], glued: Glued, record: dict[str, Any]) -> None:
+    """JSON and sound beside the picture."""
+    text, wav = paths
+    with written(text) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")
+    with written(wav) as part:
+        soundfile.write(part, glued.pcm, SAMPLE_RATE, subtype="PCM_16", format="WAV")

@@ -94,7 +94,7 @@ def compiled(header: str, source: str, flags: tuple[str, ...] = FLAGS) -> ctypes
 def said_of(error: Exception) -> str:
     """The line of a program's error output that says why it failed; of an error without, its own first line."""
     lines = [*(getattr(error, "stderr", None) or "").splitlines(), *str(error).splitlines()]
-    return next((line for line in lines if "error" in line), lines[0]).strip()
+    return next((line for line in lines if "error" in line), [*lines, type(error).__name__][0]).strip()
 
 
 class StreamingKws:

@@ -1,32 +1,25 @@
 """Speech Commands on disk: the clips of a folder, decoded once into a memory-mapped cache."""
 
 import difflib
-import hashlib
-import json
 import logging
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32, Int16, Int32, Shaped
-from tqdm import tqdm
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.audio import is_sound_file, read_audio, to_pcm
-from kws_jax.errors import UserError
+from kws_jax.data.audio import decode, is_sound_file
+from kws_jax.data.clip_cache import CLIP_LENGTH, cache_key, read_cache, write_cache
+from kws_jax.data.decoding import NAMED, UNREADABLE, check_unreadable, said
+from kws_jax.errors import UserError, printable
 
 __all__ = ["CLIP_LENGTH", "Corpus", "load_corpus"]
 
-CLIP_LENGTH = SAMPLE_RATE  # samples: every clip is cut or padded to 1 s
 BACKGROUND_FOLDER = "_background_noise_"
-MAX_UNREADABLE = 0.01  # share of the clips
-CACHE_FORMAT = "2"  # raise it when decoding changes, so that no cache of before is taken
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +33,8 @@ class Corpus:
         words: The folder that holds the clip.
         speakers: Speaker id: the file name's part before `_nohash_`, or all of its stem.
         names: Path relative to the corpus folder, with forward slashes; ascending.
-        background: Noise recordings of any length, 16 kHz, in [-1, 1].
-        fingerprint: SHA-256 (hex) of names, decoded clips and background: the same on every machine.
+        background: Noise recordings that are no shorter than a clip and not silent, 16 kHz, in [-1, 1].
+        fingerprint: SHA-256 (hex) of names, decoded clips and noise recordings: the same on every machine.
         unreadable: Names of the files that were left out.
     """
 
@@ -84,38 +77,49 @@ def load_corpus(folder: str | Path, cache_dir: str | Path | None = None) -> Corp
         cache_dir: Where caches lie (32 kB a clip); by default $KWS_CACHE, else ~/.cache/kws-jax.
 
     Raises:
-        UserError: The folder is missing, has no clips, or over 1 % of them are unreadable; or the cache cannot be
-            written. Fewer unreadable files are warned of by name and left out.
+        UserError: The folder is missing, has no clips, or over 1 % and over 3 of them are unreadable; or the cache
+            cannot be written. Fewer unreadable files are warned of by name and left out, and so is noise that is
+            silent or shorter than a clip. A cache that is damaged is made anew.
 
     References:
         Warden: Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition, 2018.
     """
     folder = Path(folder).expanduser()
     clips, noises = _index(folder)
-    background, unreadable = _read_background(folder, noises)
+    recordings, unreadable, odd = _read_background(folder, noises)
     caches = Path(cache_dir or os.environ.get("KWS_CACHE") or "~/.cache/kws-jax").expanduser()
-    cache = caches / _cache_key(folder, [*clips, *noises])
-    if not cache.is_dir():
-        try:
-            _write_cache(cache, folder, clips, background)
-        except OSError as error:
-            raise UserError(f"cannot write the cache {cache} ({error}): set KWS_CACHE to a folder with room") from error
-    index = json.loads((cache / "index.json").read_text())
+    cache = caches / cache_key(folder, [*clips, *noises])
+    try:
+        if (read := read_cache(cache)) is None:
+            write_cache(cache, folder, clips, recordings)
+            read = read_cache(cache)
+    except OSError as error:
+        raise UserError(f"cannot write the cache {cache} ({error}): set KWS_CACHE to a folder with room") from error
+    assert read is not None, "what was just written can be read"
+    index, waveforms = read
     unreadable = index["unreadable"] | unreadable
-    for name, reason in unreadable.items():
-        logger.warning("left out unreadable %s: %s", name, reason)
-    if unreadable:
-        logger.warning("left out %d unreadable of %d files in %s", len(unreadable), len(clips + noises), folder)
+    _warn(folder, unreadable, index["odd"] | odd, len(clips + noises))
     names: list[str] = index["names"]
     return Corpus(
-        waveforms=np.load(cache / "waveforms.npy", mmap_mode="r"),
+        waveforms=waveforms,
         words=np.array([name.split("/")[0] for name in names]),
         speakers=np.array([Path(name).stem.split("_nohash_")[0] for name in names]),
         names=np.array(names),
-        background=background,
+        background=tuple(filter(_is_noise, recordings)),
         fingerprint=index["fingerprint"],
         unreadable=tuple(unreadable),
     )
+
+
+def _warn(folder: Path, unreadable: dict[str, str], odd: dict[str, str], total: int) -> None:
+    for name, reason in unreadable.items():
+        logger.warning("left out unreadable %s: %s", printable(name), reason)
+    if unreadable:
+        logger.warning("left out %d unreadable of %d files in %s", len(unreadable), total, folder)
+    for name, what in islice(odd.items(), NAMED):
+        logger.warning("%s: %s", printable(name), what)
+    if len(odd) > NAMED:
+        logger.warning("and %d other files in %s are like these", len(odd) - NAMED, folder)
 
 
 def _index(folder: Path) -> tuple[list[str], list[str]]:
@@ -130,81 +134,23 @@ def _index(folder: Path) -> tuple[list[str], list[str]]:
     return clips, [name for name in names if name.startswith(f"{BACKGROUND_FOLDER}/")]
 
 
-def _cache_key(folder: Path, names: Sequence[str]) -> str:
-    """Digest of relative paths, sizes and modification times: what can be known without decoding."""
-    digest = hashlib.sha256(f"{CACHE_FORMAT}\0".encode())
-    for name in names:
-        path = folder / name
-        status = os.stat(path, follow_symlinks=path.exists())
-        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
-    return digest.hexdigest()
-
-
-def _read_background(folder: Path, names: Sequence[str]) -> tuple[tuple[np.ndarray, ...], dict[str, str]]:
-    """Noise recordings, and the reasons why others are unreadable by name."""
-    recordings, unreadable = [], {}
+def _read_background(folder: Path, names: Sequence[str]) -> tuple[list[np.ndarray], dict[str, str], dict[str, str]]:
+    """Noise recordings, and by name the reasons why others are unreadable, and what is odd about some."""
+    recordings, unreadable, odd = [], dict[str, str](), dict[str, str]()
     for name in names:
         try:
-            recordings.append(read_audio(folder / name))
-        except (OSError, ValueError, soundfile.SoundFileError) as error:
-            unreadable[name] = str(error)
-    return tuple(recordings), unreadable
+            recording, oddity = decode(folder / name)
+        except UNREADABLE as error:
+            unreadable[name] = said(error)
+            continue
+        recordings.append(recording)
+        if not _is_noise(recording):
+            oddity = f"left out: noise of {len(recording) / SAMPLE_RATE:g} s that is silent, or shorter than a clip"
+        if oddity:
+            odd[name] = oddity
+    check_unreadable(unreadable, len(names), folder / BACKGROUND_FOLDER)
+    return recordings, unreadable, odd
 
 
-def _read_clip(path: Path) -> Int16[np.ndarray, "samples"] | str:
-    """PCM of one clip, or the reason why it is unreadable."""
-    try:
-        # Twice the clip's length, so that cropping comes after the resampling filter has seen what follows.
-        samples = read_audio(path, max_seconds=2 * CLIP_LENGTH / SAMPLE_RATE)[:CLIP_LENGTH]
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
-        return str(error)
-    pcm = to_pcm(samples)
-    return np.pad(pcm, (0, CLIP_LENGTH - len(pcm)))
-
-
-def _write_cache(cache: Path, folder: Path, clips: Sequence[str], background: Sequence[np.ndarray]) -> None:
-    """Packs all clips into a temporary folder and renames it to `cache`."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="packing-", dir=cache.parent) as temporary:
-        packed = Path(temporary) / "packed"
-        packed.mkdir()
-        with (packed / "waveforms.npy").open("wb") as file:
-            digest, unreadable = _pack(file, folder, clips)
-        if len(unreadable) > MAX_UNREADABLE * len(clips):
-            name, reason = next(iter(unreadable.items()))
-            share = f"{len(unreadable)} of {len(clips)} clips in {folder} are unreadable, over {MAX_UNREADABLE:.0%}"
-            raise UserError(f"{share}: restore or delete them, first {name} ({reason})")
-        for noise in background:
-            digest.update(noise.tobytes())
-        names = [name for name in clips if name not in unreadable]
-        index = {"names": names, "unreadable": unreadable, "fingerprint": digest.hexdigest()}
-        (packed / "index.json").write_text(json.dumps(index))
-        try:
-            packed.rename(cache)
-        except OSError:
-            if not cache.is_dir():  # otherwise another process packed the same folder first
-                raise
-
-
-def _pack(file: BinaryIO, folder: Path, clips: Sequence[str]) -> tuple["hashlib._Hash", dict[str, str]]:
-    """Writes the readable clips as one .npy array; returns their digest and the reasons for the unreadable ones."""
-    digest, unreadable = hashlib.sha256(), {}
-    _write_header(file, len(clips))
-    with ThreadPool(os.cpu_count()) as pool:
-        decoded = pool.imap(_read_clip, (folder / name for name in clips), chunksize=32)
-        progress = tqdm(decoded, total=len(clips), desc="packing clips", unit="clip", disable=None)
-        for name, clip in zip(clips, progress, strict=True):
-            if isinstance(clip, str):
-                unreadable[name] = clip
-                continue
-            digest.update(os.fsencode(name) + b"\0" + clip.tobytes())
-            file.write(clip.tobytes())
-    file.seek(0)
-    _write_header(file, len(clips) - len(unreadable))
-    return digest, unreadable
-
-
-def _write_header(file: BinaryIO, num_clips: int) -> None:
-    """Starts a .npy file; NumPy pads the header so that its length is the same for any number of rows."""
-    header = {"descr": "<i2", "fortran_order": False, "shape": (num_clips, CLIP_LENGTH)}
-    np.lib.format.write_array_header_1_0(file, header)
+def _is_noise(recording: Float32[np.ndarray, "_"]) -> bool:
+    return len(recording) >= CLIP_LENGTH and bool(recording.any())

@@ -1,19 +1,23 @@
 """Running speech and noise on disk: whose recordings are of which part, and what is said in them."""
 
 import csv
+import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from kws_jax.data.audio import is_sound_file, read_audio, to_pcm
+from kws_jax.data.decoding import UNREADABLE, check_unreadable, said
 from kws_jax.data.sources import SceneSources
 from kws_jax.data.splits import speaker_percentage
-from kws_jax.errors import UserError
+from kws_jax.errors import UserError, printable
 
 SPEECH_PARTS = {"training": (0, 60), "validation": (60, 80), "testing": (80, 101)}  # % of the speakers, by hash
 NOISE_FOLDS = {"training": "123", "validation": "4", "testing": "5"}  # of recordings <kind>_<fold>-<name>
+
+logger = logging.getLogger(__name__)
 
 
 def check_sources(sources: SceneSources) -> None:
@@ -40,13 +44,13 @@ def read_speech(sources: SceneSources, part: str, keyword: str) -> list[np.ndarr
     Raises:
         UserError: If there is none, or a folder or file is missing or cannot be read.
     """
-    said, held = read_transcripts(sources.transcripts) if sources.transcripts else {}, keyword_pattern(keyword)
+    spoken, held = read_transcripts(sources.transcripts) if sources.transcripts else {}, keyword_pattern(keyword)
     paths = [path for folder in sources.speech for path in speech_files(folder, part)]
-    paths = [path for path in paths if not held.search(said.get(path.stem, ""))]
+    paths = [path for path in paths if not held.search(spoken.get(path.stem, ""))]
+    folders = ", ".join(map(str, sources.speech)) or "no folder"
     if not paths:
-        folders = ", ".join(map(str, sources.speech)) or "no folder"
         raise UserError(f"no {part} speech in {folders}: give --speech folders of <speaker>-*.flac, .wav or .ogg files")
-    return [_read(path) for path in paths]
+    return _read(paths, folders)
 
 
 def speech_files(folder: Path, part: str) -> list[Path]:
@@ -61,10 +65,13 @@ def speech_files(folder: Path, part: str) -> list[Path]:
 def read_noise(sources: SceneSources, part: str) -> list[np.ndarray]:
     """Noise recordings of a part, int16: <kind>_<fold>-<name> by fold, 1 to 3, 4 and 5, others by their names' hash.
 
+    What is silent is left out.
+
     Raises:
         UserError: If a folder is missing, or a file cannot be read.
     """
-    return [_read(path) for folder in sources.noise for path in _sound_files(folder) if _is_noise_of(path.stem, part)]
+    paths = [path for folder in sources.noise for path in _sound_files(folder) if _is_noise_of(path.stem, part)]
+    return [recording for recording in _read(paths, ", ".join(map(str, sources.noise))) if recording.any()]
 
 
 def _is_noise_of(name: str, part: str) -> bool:
@@ -83,11 +90,18 @@ def _is_in_part(name: str, part: str) -> bool:
     return low <= speaker_percentage(name) < high
 
 
-def _read(path: Path) -> np.ndarray:
-    try:
-        return to_pcm(read_audio(path))
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
-        raise UserError(f"{path}: {error}") from error
+def _read(paths: Sequence[Path], where: str) -> list[np.ndarray]:
+    """Recordings as int16; a few that are unreadable are named and left out."""
+    recordings, unreadable = [], dict[str, str]()
+    for path in paths:
+        try:
+            recordings.append(to_pcm(read_audio(path)))
+        except UNREADABLE as error:
+            unreadable[str(path)] = said(error)
+    check_unreadable(unreadable, len(paths), where)
+    for name, reason in unreadable.items():
+        logger.warning("left out unreadable %s: %s", printable(name), reason)
+    return recordings
 
 
 def read_transcripts(path: Path) -> dict[str, str]:
@@ -96,17 +110,19 @@ def read_transcripts(path: Path) -> dict[str, str]:
     Raises:
         UserError: If there is no such file, or it lacks a column.
     """
-    said: dict[str, list[str]] = {}
+    spoken: dict[str, list[str]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        if path.exists() and not path.is_file():
+            raise ValueError("is no regular file")
+        with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             if not {"file", "word"} <= set(table.fieldnames or ()):
-                raise UserError(f"{path} lacks a column: it needs file and word, with tabs between its columns")
+                raise ValueError("it lacks a column: it needs file and word, with tabs between its columns")
             for row in table:
-                said.setdefault(Path(row["file"] or "").stem, []).append(_letters(row["word"] or ""))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the transcripts {path}: {error}") from error
-    return {name: " ".join(words) for name, words in said.items()}
+                spoken.setdefault(Path(row["file"] or "").stem, []).append(_letters(row["word"] or ""))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"cannot read the transcripts {path}: {said(error)}") from error
+    return {name: " ".join(words) for name, words in spoken.items()}
 
 
 def keyword_pattern(keyword: str) -> re.Pattern[str]:

@@ -115,7 +115,7 @@ def gather(corpus: Corpus, keyword: str, split: Split, part: str, sources: Scene
         speakers=corpus.speakers[clips[labels == 1]],
         words=[waveforms[clip] for clip in clips[labels == 0]],
         speech=read_speech(sources, part, keyword),
-        noise=[recording for recording in (*corpus.background, *read_noise(sources, part)) if recording.any()],
+        noise=[*corpus.background, *read_noise(sources, part)],
     )
 
 

@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,73 +16,45 @@ import numpy as np
 import pytest
 import soundfile
 
-from conversion.files import to_module, write_module
+from conversion.files import write_module
 from experiments import listen
 from kws_jax.checkpoint import About
-from kws_jax.data import audio
-from kws_jax.detector import DetectorConfig, detections
-from tests.helpers.models import TOY, loud_and_quiet, random_variables
-from torch_ref.packing import to_packed
-from torch_ref.streaming import StreamingKws
+from kws_jax.data import decoding
+from kws_jax.data.audio import read_audio
+from tests.helpers.listening import MODEL, PCM, SAMPLES, THRESHOLD, Dribble, approximately, heard, lines_of, write_model
+from tests.helpers.models import TOY
 
 ROOT = Path(__file__).parents[2]
-MODEL = to_packed(to_module(TOY, random_variables(TOY)), "int5")
-PCM = loud_and_quiet(40_001, 1_000)  # the probability crosses any threshold in its range often
-SAMPLES = audio.to_float(PCM)
-
-
-def judged(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Times and probabilities of the packed model in PyTorch, as it was judged."""
-    stream = StreamingKws(MODEL)
-    times, probabilities = map(np.concatenate, zip(stream.push(samples), stream.flush(), strict=True))
-    return times, probabilities
-
-
-THRESHOLD = round(float(np.median(judged(SAMPLES)[1])), 4)
-
-
-def lines_of(samples: np.ndarray, **fields: float) -> list[dict]:
-    """What listening to these samples must write."""
-    fields = {"threshold": THRESHOLD, "refractory": 0.05, "step_duration": TOY.step_duration} | fields
-    found = zip(*detections(*judged(samples), DetectorConfig(**fields)), strict=True)
-    lines = [{"time": round(float(time), 4), "probability": round(float(score), 6)} for time, score in found]
-    assert len(lines) > 3, "the test would show nothing"
-    return lines
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("models") / "toy.safetensors"
-    write_module(path, MODEL, TOY, About("sheila", "int5", threshold=THRESHOLD))
-    return str(path)
-
-
-def heard(capsys: pytest.CaptureFixture, *arguments: str) -> list[dict]:
-    listen.main([*arguments, "--refractory", "0.05"])
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def approximately(lines: list[dict]) -> list:
-    return [{"time": line["time"], "probability": pytest.approx(line["probability"], abs=2e-6)} for line in lines]
-
-
-class Dribble(io.BytesIO):
-    """A pipe that hands over a few bytes at a time, an odd number of them."""
-
-    def read1(self, size: int | None = -1) -> bytes:
-        return self.read(min(size or 0, 4_097))
+    return write_model(tmp_path_factory.mktemp("models") / "toy.safetensors")
 
 
 def test_a_file_and_standard_input_give_the_streams_own_detections(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     soundfile.write(tmp_path / "a.wav", PCM, 16_000)
-    monkeypatch.setattr(audio, "FILE_BLOCK", 7_001)
+    monkeypatch.setattr(decoding, "BLOCK", 7_001)
     expected = approximately(lines_of(SAMPLES))
     assert heard(capsys, "--checkpoint", model, str(tmp_path / "a.wav")) == expected
     for sent, lines in ((PCM.tobytes(), expected), (b"\0\0", [])):  # shorter than a step has no detections
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=Dribble(sent)))
         assert heard(capsys, "-", "--checkpoint", model) == lines
+
+
+def test_a_named_pipe_is_a_pipe(model: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """As a shell's <(...) is; raw sound of another kind is what the options say."""
+    os.mkfifo(tmp_path / "pipe")
+    stereo = np.repeat(np.stack([PCM, PCM], axis=1), 2, axis=0).astype(">i2")  # every sample twice
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(stereo.tobytes(),))
+    writer.start()
+    options = ["--rate", "32000", "--channels", "2", "--encoding", "s16be"]
+    lines = heard(capsys, str(tmp_path / "pipe"), "--checkpoint", model, *options)
+    writer.join()
+    soundfile.write(tmp_path / "a.wav", stereo.astype(np.int16), 32_000)
+    assert lines == approximately(lines_of(read_audio(tmp_path / "a.wav")))
 
 
 @pytest.mark.parametrize(("sample_rate", "channels"), [(16_000, 2), (22_050, 1)])
@@ -89,7 +63,7 @@ def test_other_rates_and_channels_are_as_the_reader_of_clips_has_them(
 ):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.stack([PCM, PCM // 3][:channels], axis=1), sample_rate)
-    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(lines_of(audio.read_audio(path)))
+    assert heard(capsys, "--checkpoint", model, str(path)) == approximately(lines_of(read_audio(path)))
 
 
 def test_options_come_before_what_the_checkpoint_names(model: str, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -105,14 +79,8 @@ def test_options_come_before_what_the_checkpoint_names(model: str, tmp_path: Pat
         listen.main([str(tmp_path / "a.wav"), "--checkpoint", str(tmp_path / "m"), *line.split()])
         meaning = f", about {rate} false alarms an hour on 3 h of validation speakers' words, speech and noise"
         said = f"listening for sheila from probability {threshold} on{meaning if rate else ''}; Ctrl-C ends"
-        warning = [] if words else ["the checkpoint has no threshold, and 0.5 is a guess: give one"]
+        warning = [] if words else ["the checkpoint of sheila has no threshold, and 0.5 is a guess: give one"]
         assert capsys.readouterr().err.splitlines() == [*warning, said]
-
-
-def test_half_a_sample_at_the_end_is_left_out(capsys: pytest.CaptureFixture):
-    chunks = list(audio.pcm_chunks(Dribble(PCM.tobytes() + b"\1")))
-    np.testing.assert_array_equal(np.concatenate(chunks), SAMPLES)
-    assert "half a sample" in capsys.readouterr().err
 
 
 def _write_nan(path: Path) -> None:
@@ -144,7 +112,10 @@ def test_a_file_that_cannot_be_heard_is_one_line(model: str, tmp_path: Path, nam
 def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO()))
     for arguments, message in (
-        (["-", "--checkpoint", model], "no samples on standard input"),
+        (
+            ["-", "--checkpoint", model],
+            "standard input: no samples: it takes a WAV, or s16le PCM, one channel, 16000 Hz",
+        ),
         (["--checkpoint", model], "name one source"),
         (["-", "--microphone", "--checkpoint", model], "name one source"),
         (["-", "--checkpoint", str(tmp_path)], "is no checkpoint"),
@@ -156,60 +127,6 @@ def test_other_misuse_is_one_line(model: str, tmp_path: Path, monkeypatch: pytes
     write_module(tmp_path / "odd.safetensors", MODEL, TOY, About(number_format="int5", threshold=1.5))
     with pytest.raises(SystemExit, match=r"in \[0, 1\], not 1\.5"):
         listen.main(["-", "--checkpoint", str(tmp_path / "odd.safetensors")])
-
-
-class FakeMicrophone:
-    """sounddevice as far as it is used: PCM in blocks, then Ctrl-C."""
-
-    PortAudioError = type("PortAudioError", (Exception,), {})
-
-    def __init__(self) -> None:
-        self.blocks = iter(np.split((SAMPLES)[:, None], range(640, len(PCM), 640)))
-
-    def InputStream(self, *arguments: int, channels: int, dtype: str) -> "FakeMicrophone":
-        assert (*arguments, channels, dtype) == (16_000, 640, 1, "float32")
-        return self
-
-    def __enter__(self) -> "FakeMicrophone":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def read(self, frames: int) -> tuple[np.ndarray, bool]:
-        block = next(self.blocks, None)
-        if block is None:
-            raise KeyboardInterrupt
-        return block, len(block) < frames
-
-
-def test_the_microphone_listens_until_ctrl_c(
-    model: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(sys.modules, "sounddevice", FakeMicrophone())
-    with pytest.raises(SystemExit) as stop:
-        listen.main(["--microphone", "--checkpoint", model, "--refractory", "0.05"])
-    assert stop.value.code == 130
-    output = capsys.readouterr()
-    lines, expected = [json.loads(line) for line in output.out.splitlines()], lines_of(SAMPLES)
-    assert lines == approximately(expected)[: len(lines)]
-    assert len(expected) - len(lines) <= 1, "what the flush of a whole stream adds"
-    assert "samples were lost" in output.err
-
-
-def test_a_missing_microphone_is_one_line(model: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(SystemExit, match=r"pip install -e '\.\[microphone\]'"):
-        listen.main(["--microphone", "--checkpoint", model])
-    broken = FakeMicrophone()
-
-    def no_device(*arguments: object, **options: object) -> None:
-        raise broken.PortAudioError("Error querying device -1")
-
-    monkeypatch.setattr(broken, "InputStream", no_device)
-    monkeypatch.setitem(sys.modules, "sounddevice", broken)
-    with pytest.raises(SystemExit, match="no microphone: Error querying device -1"):
-        listen.main(["--microphone", "--checkpoint", model])
 
 
 @pytest.fixture

@@ -82,6 +82,10 @@ def test_what_is_in_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CC", f"{sys.executable} -c 'import pathlib; pathlib.Path(\"kws.so\").touch()'")
     with pytest.raises(UserError, match="compiles no stream"):
         compiled.StreamingKws(random_variables(TOY)["params"], TOY)
+    with monkeypatch.context() as nowhere:
+        nowhere.setattr(compiled.tempfile, "TemporaryDirectory", lambda: (_ for _ in ()).throw(OSError()))
+        with pytest.raises(UserError, match="compiles no stream: OSError"):
+            compiled.StreamingKws(random_variables(TOY)["params"], TOY)
     monkeypatch.setenv("CC", "")
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="install gcc or clang"):

@@ -134,9 +134,11 @@ def test_an_empty_stream_has_no_detections():
     [
         ({"threshold": 1.1}, "1.1"),
         ({"threshold": float("nan")}, "nan"),
-        ({"smoothing": 0}, "1 step or more"),
+        ({"smoothing": 0}, "1 to 10000 whole steps, not 0"),
+        ({"smoothing": 10**12}, "1 to 10000 whole steps, not 1000000000000"),
         ({"refractory": -1.0}, "-1.0 s"),
         ({"refractory": float("inf")}, "inf s"),
+        ({"refractory": 1e9}, "1000000000.0 s"),
         ({"step_duration": 0.0}, "0.0 s"),
     ],
 )
@@ -153,5 +155,7 @@ def test_misuse_is_named():
         detections(np.array([0.0, 0.08, 0.24]), probabilities, PLAIN)
     with pytest.raises(ValueError, match=r"0\.2 to 10"):
         detections(np.array([0.0, 0.08]), np.float32([0.2, 10]), PLAIN)
+    with pytest.raises(ValueError, match=r"1\.5 to 1\.5"):
+        Detector(PLAIN).push(np.zeros(1), np.full(1, 1.5))
     with pytest.raises(ValueError, match="zip"):
         Detector(PLAIN).push(np.zeros(1), np.zeros(0))

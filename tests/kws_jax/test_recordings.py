@@ -54,8 +54,25 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path):
         with pytest.raises(UserError, match=message):
             check_sources(SceneSources(transcripts=table))
     (tmp_path / f"{some_speakers(0, 40, 1)[0]}-1.wav").write_text("no sound")
-    with pytest.raises(UserError, match=r"-1\.wav: "):
+    with pytest.raises(UserError, match=r"1 of 1 sounds in .* unreadable: restore .*-1\.wav \(Format not recognised\)"):
         read_speech(SceneSources((tmp_path,)), "training", "happy")
+
+
+def test_three_damaged_files_of_a_few_are_named_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A fourth is too many; silence is no noise."""
+    names = some_speakers(0, 60, 9)
+    for number, name in enumerate(names[:5]):
+        soundfile.write(tmp_path / f"{name}.wav", noise(number, 1, 100)[0] * (number > 0), SAMPLE_RATE)
+    for name in names[5:8]:
+        (tmp_path / f"{name}.wav").write_text("no sound")
+    sources = SceneSources((tmp_path,), (tmp_path,))
+    assert len(read_speech(sources, "training", "happy")) == 5
+    assert len(read_noise(sources, "training")) == 4
+    assert all(f"left out unreadable {tmp_path / name}.wav" in caplog.text for name in names[5:8])
+    (tmp_path / f"{names[8]}.wav").write_text("no sound")
+    with pytest.raises(UserError, match="4 of 9 sounds") as refused:
+        read_noise(sources, "training")
+    assert all(f"{name}.wav" in str(refused.value) for name in names[5:])
 
 
 def test_transcripts_are_words_by_file(tmp_path: Path):
