@@ -40,9 +40,9 @@ def load(
     Raises:
         UserError: If it is absent, damaged, or holds something else than dense, finite tensors of one model.
     """
-    if path.is_dir() or has_header(path):
-        return checkpoint.load(path)
     try:
+        if path.is_dir() or has_header(path):
+            return checkpoint.load(path)
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise UserError("no regular file")
         found = find_model(tensor_files.read_tensors(path), part)

@@ -45,14 +45,14 @@ class About:
         Raises:
             UserError: If a value is of another kind, not finite, beyond reason, or a text that cannot be printed.
         """
-        points = dict(self.operating_points or {})
-        texts = (self.keyword, self.number_format, self.setting, *points)
-        numbers = (self.threshold, self.false_alarms_per_hour, self.validation_hours, *points.values())
+        points = {} if self.operating_points is None else dict(self.operating_points)
+        texts = (self.number_format, *points, *_known(self.keyword, self.setting))
+        numbers = _known(self.threshold, self.false_alarms_per_hour, self.validation_hours, self.smoothing, self.seed)
         wholes = ((self.smoothing, LARGEST_SIZE), (self.seed, 2**63))
         if not (
-            all(text is None or (isinstance(text, str) and _is_word(text)) for text in texts)
-            and all(n is None or _is_number(n) for n in (*numbers, *map(float, points)))
-            and all(n is None or (isinstance(n, int) and _is_number(n) and abs(n) <= most) for n, most in wholes)
+            all(isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_WORD for text in texts)
+            and all(map(_is_number, (*numbers, *points.values(), *map(float, points))))
+            and all(n is None or (isinstance(n, int) and abs(n) <= most) for n, most in wholes)
         ):
             raise UserError(f"a checkpoint says of itself what is no text or number: {self}")
 
@@ -93,8 +93,8 @@ class About:
         return points[name]
 
 
-def _is_word(text: str) -> bool:
-    return text.isprintable() and len(text) <= LONGEST_WORD
+def _known(*values: object) -> list[object]:
+    return [value for value in values if value is not None]
 
 
 def _is_number(value: object) -> bool:

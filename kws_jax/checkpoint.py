@@ -6,6 +6,9 @@ configuration and what a detector needs to know. A folder holds orbax's arrays w
 
 import errno
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -204,10 +207,11 @@ def _restore_arrays(folder: Path, config: CrnnConfig) -> dict[str, Any]:
     try:
         if strange := [path.name for path in arrays.rglob("*") if not (path.is_file() or path.is_dir())]:
             raise OSError(f"{strange[0]} is no regular file")  # a pipe would be waited for
-        with ocp.StandardCheckpointer() as checkpointer:
-            stored = checkpointer.metadata(arrays).item_metadata.tree
+        with _orbax_in_errors_only(), ocp.StandardCheckpointer() as checkpointer:
+            if (stored := checkpointer.metadata(arrays).item_metadata) is None:
+                raise WeightsError("it is damaged: nothing says which arrays there are")
             # Without the numbers first: arrays that one byte claims to be terabytes are refused by their shape.
-            claimed = jax.tree.map(lambda array: np.broadcast_to(np.zeros((), array.dtype), array.shape), stored)
+            claimed = jax.tree.map(lambda array: np.broadcast_to(np.zeros((), array.dtype), array.shape), stored.tree)
             from_variables(claimed, config)
             variables: dict[str, Any] = checkpointer.restore(arrays)
         return variables
@@ -215,6 +219,18 @@ def _restore_arrays(folder: Path, config: CrnnConfig) -> dict[str, Any]:
         raise
     except Exception as error:  # what a damaged folder raises is orbax's and tensorstore's
         raise WeightsError(f"it is damaged: {_first_line(error)}") from error
+
+
+@contextmanager
+def _orbax_in_errors_only() -> Iterator[None]:
+    """Without orbax's warnings of what then ends in one line anyway."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _from_json(text: str) -> tuple[CrnnConfig, About]:

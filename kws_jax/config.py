@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000  # Hz
 REFRACTORY = 1.0  # s in which a detector rests after a detection
 LARGEST_SIZE = 2**16  # that a file may ask for: what is made of it has to fit into memory
+MOST_LAYERS = 100
 POWER_RANGE = (1e-9, 1e9)  # mel power is clamped to it before the logarithm, as the reference does
 Compression = Literal["log", "pcen"]
 Steps = TypeVar("Steps", int, "numpy.ndarray")
@@ -237,6 +238,8 @@ def _checked(known: FrontendConfig | CrnnConfig, fields: dict[str, Any]) -> dict
             )
     if checked.get("num_classes") == 1:
         raise UserError("not a model configuration: num_classes is 1, and class 1 of 2 or more is the keyword")
+    if checked.get("gru_layers", 0) > MOST_LAYERS:
+        raise UserError(f"not a model configuration: gru_layers is {checked['gru_layers']}, {MOST_LAYERS} at most")
     if not 0 <= checked.get("gru_dropout", 0) < 1:
         raise UserError(f"not a model configuration: gru_dropout is {checked['gru_dropout']}, no rate below 1")
     return checked

@@ -34,6 +34,7 @@ DTYPES = {
     **{"BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32},
     **{"ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8},
     **{"BoolStorage": torch.bool, "UntypedStorage": torch.uint8},
+    **{"QInt8Storage": torch.qint8, "QUInt8Storage": torch.quint8, "QInt32Storage": torch.qint32},
     **{"ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128},
 }
 
@@ -141,6 +142,8 @@ def _read_archive(path: Path) -> Any:
 
         def content(name: str) -> bytes:
             nonlocal left
+            if root + name not in names:
+                raise ValueError(f"an archive without {name}")
             left -= archive.getinfo(root + name).file_size
             if left < 0:
                 raise ValueError("an archive that unpacks to far more than its size")
