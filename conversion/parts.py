@@ -23,7 +23,7 @@ LAYERS = ("pcen.", "conv.", "gru.", "attention.", "classifier.")
 LEFT_OVERS = ("total_ops", "total_params", "n_averaged")  # thop's counts, and what averaging counts
 SCRIPT = "__torch__."  # before the name of a script's class
 QUANTIZED = ("_packed_params", "_all_weight_values")
-MOST_LETTERS = 4_000_000  # of all names, so that nests within nests come to an end
+MOST_LETTERS = 1_000_000  # of all names, so that nests within nests come to an end
 
 Entries = dict[str, Any]
 Place = tuple[str, str]

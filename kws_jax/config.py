@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000  # Hz
 REFRACTORY = 1.0  # s in which a detector rests after a detection
 LARGEST_SIZE = 2**16  # that a file may ask for: what is made of it has to fit into memory
-MOST_LAYERS = 100
+RANGES = {"num_classes": (2, LARGEST_SIZE), "gru_layers": (1, 100), "gru_dropout": (0, 0.99)}
 POWER_RANGE = (1e-9, 1e9)  # mel power is clamped to it before the logarithm, as the reference does
 Compression = Literal["log", "pcen"]
 Steps = TypeVar("Steps", int, "numpy.ndarray")
@@ -232,16 +232,9 @@ def _checked(known: FrontendConfig | CrnnConfig, fields: dict[str, Any]) -> dict
         name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
     }
     for name, value in checked.items():
-        if not _fits(getattr(known, name), value):
-            raise UserError(
-                f"not a model configuration: {name} is {value!r}, where the base has {getattr(known, name)!r}"
-            )
-    if checked.get("num_classes") == 1:
-        raise UserError("not a model configuration: num_classes is 1, and class 1 of 2 or more is the keyword")
-    if checked.get("gru_layers", 0) > MOST_LAYERS:
-        raise UserError(f"not a model configuration: gru_layers is {checked['gru_layers']}, {MOST_LAYERS} at most")
-    if not 0 <= checked.get("gru_dropout", 0) < 1:
-        raise UserError(f"not a model configuration: gru_dropout is {checked['gru_dropout']}, no rate below 1")
+        wanted, allowed = getattr(known, name), RANGES.get(name)
+        if not _fits(wanted, value) or (allowed and not allowed[0] <= value <= allowed[1]):
+            raise UserError(f"not a model configuration: {name} is {value!r}, where the base has {wanted!r}")
     return checked
 
 

@@ -34,9 +34,12 @@ DTYPES = {
     **{"BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32},
     **{"ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8},
     **{"BoolStorage": torch.bool, "UntypedStorage": torch.uint8},
-    **{"QInt8Storage": torch.qint8, "QUInt8Storage": torch.quint8, "QInt32Storage": torch.qint32},
     **{"ComplexFloatStorage": torch.complex64, "ComplexDoubleStorage": torch.complex128},
 }
+BYTES = {kind: dtype.itemsize for kind, dtype in DTYPES.items()} | {
+    **{"QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4},  # read to come to the next, and never looked at
+}
+MOST_AXES = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +79,8 @@ class StoredTensor:
             raise ValueError(f"a tensor of {getattr(storage, 'kind', 'no storage')}")
         content, dtype = storage.contents[storage.key], DTYPES[storage.kind]
         offset, elements = storage.start + self.offset, len(content) // dtype.itemsize
-        if not all(type(number) is int and 0 <= number < 2**31 for number in (offset, *size, *stride)):
+        numbers = (offset, *size, *stride)
+        if len(size) > MOST_AXES or not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
             raise ValueError("its sizes are no sizes")
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
         if prod(size) > elements or (prod(size) and last >= elements):
@@ -175,7 +179,7 @@ def _read_stream(stream: Any, call: Callable[[str, tuple[Any, ...]], Any]) -> An
         if kind == "module":  # a class, and its source
             return rest[0]
         storage_kind, key, _, _, view = rest
-        sizes[key] = DTYPES[_last_word(storage_kind)].itemsize
+        sizes[key] = BYTES[_last_word(storage_kind)]
         return Storage(contents, key, _last_word(storage_kind), start=view[1] if view else 0)
 
     content = unpickle(stream, call, outside)

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-
 from conversion.__main__ import main
 from conversion.files import load, read_module
 from kws_jax import checkpoint
