@@ -47,7 +47,9 @@ def torch_to_flax(
     config, variables, about = load(source, replace(BASE, pool=pool, relu=relu), stride, part)
     if not (source.is_dir() or has_header(source)):
         assumed = f"stride {config.stride}, pool {pool}, relu {relu}, a window of {config.max_window_length} steps"
-        print(f"assumed, since shapes do not tell: {assumed}, {config.frontend}")
+        print(
+            f"assumed, since shapes do not tell: {assumed}, {config.frontend}; --stride, --pool, --relu say otherwise"
+        )
     checkpoint.save(target, config, variables, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
 
@@ -174,7 +176,7 @@ def check(
         print(line)
     if not report.agrees:
         raise UserError(f"{torch_file} and {flax_folder} differ, first in {report.first}")
-    print("equal: every weight is, and every layer is within its limit")
+    print("equal: all weights, and all layers within their limits")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

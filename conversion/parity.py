@@ -122,8 +122,8 @@ def _torch_layers(model: CRNN, frames: torch.Tensor) -> dict[str, torch.Tensor]:
         outputs, _ = layer(outputs)
         values[f"gru layer {number}"] = outputs
     values["energies"] = model.attention.energy(outputs).squeeze(-1)
-    values["logits"], values["attention"] = model.forward_with_attention(frames)
-    return values
+    logits, values["attention"] = model.forward_with_attention(frames)
+    return values | {"logits": logits}
 
 
 def _flax_layers(config: CrnnConfig, variables: dict[str, Any], frames: jax.Array) -> dict[str, jax.Array]:
