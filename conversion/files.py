@@ -11,9 +11,9 @@ from safetensors.numpy import save as to_bytes
 from conversion.configs import infer_config, to_task_config
 from conversion.parts import find_model
 from kws_jax import checkpoint
-from kws_jax.checkpoint import LONGEST, About, Checkpoint
+from kws_jax.checkpoint import About, Checkpoint
 from kws_jax.config import BASE, CrnnConfig
-from kws_jax.errors import UserError, WeightsError, printable
+from kws_jax.errors import UserError, WeightsError
 from kws_jax.files import written
 from kws_jax.number_formats import dequantized
 from kws_jax.state_dict import check_numbers, from_variables, to_variables
@@ -52,10 +52,10 @@ def load(
         check_numbers(state)
         return Checkpoint(config, variables, About())
     except OSError as error:
-        raise UserError(printable(f"{path} cannot be opened: {error.strerror}", LONGEST)) from error
+        raise UserError(f"{path} cannot be opened: {error.strerror}") from error
     except ValueError as error:
         kind = type(error) if isinstance(error, UserError) else UserError
-        raise kind(printable(f"{path}: {str(error).removeprefix(f'{path}: ')}", LONGEST)) from error
+        raise kind(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def has_header(path: Path) -> bool:
@@ -106,7 +106,7 @@ def read_module(path: Path) -> tuple[CrnnConfig, CRNN]:
     try:
         return config, FORMATS[about.number_format].load(to_task_config(config), tensor_files.load_tensors(path))
     except ValueError as error:
-        raise UserError(printable(f"{path}: {str(error).removeprefix(f'{path}: ')}", LONGEST)) from error
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def to_module(config: CrnnConfig, variables: dict[str, Any]) -> CRNN:

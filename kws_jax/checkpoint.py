@@ -22,7 +22,7 @@ from safetensors.numpy import save as to_bytes
 from kws_jax.about import About
 from kws_jax.array_types import Params
 from kws_jax.config import CrnnConfig, config_from_json
-from kws_jax.errors import UserError, WeightsError, printable
+from kws_jax.errors import UserError, WeightsError
 from kws_jax.files import written
 from kws_jax.model import fold_batch_norm
 from kws_jax.number_formats import MATRIX_BITS, dequantized
@@ -45,7 +45,6 @@ HEADER_KEY = "kws"  # a single one, since safetensors draws the order of several
 SUFFIX = ".safetensors"
 ABOUT_FILE = "about.json"
 ARRAYS_FOLDER = "variables"
-LONGEST = 1_000  # letters of a message
 
 
 class Checkpoint(NamedTuple):
@@ -78,7 +77,7 @@ def load(path: Path | str) -> Checkpoint:
         variables = to_variables(state, config)
         check_numbers(state)
     except UserError as error:
-        raise UserError(printable(f"{path}: {error}", LONGEST)) from error
+        raise UserError(f"{path}: {error}") from error
     return Checkpoint(config, jax.tree.map(jnp.asarray, variables), about)
 
 
@@ -113,9 +112,9 @@ def describe(path: Path | str) -> tuple[CrnnConfig, About]:
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         what = f"a {SUFFIX} file with a configuration in its header, or a folder with {ABOUT_FILE}"
         reason = (getattr(error, "strerror", None) or _first_line(error)).removesuffix(f": {path}")
-        raise UserError(printable(f"{path} is no checkpoint: it must be {what} ({reason})", LONGEST)) from error
+        raise UserError(f"{path} is no checkpoint: it must be {what} ({reason})") from error
     except UserError as error:
-        raise UserError(printable(f"{path}: {error}", LONGEST)) from error
+        raise UserError(f"{path}: {error}") from error
 
 
 def _header_of(path: Path) -> str:
