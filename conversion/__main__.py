@@ -40,12 +40,12 @@ def torch_to_flax(
         relu: Whether the convolution is rectified, where the file does not tell.
         part: Which model, where the file holds several: student, say.
     """
-    from conversion.files import has_header, load
+    from conversion.files import is_ours, load
     from kws_jax import checkpoint
 
     _check_not_source(source, target)
     config, variables, about = load(source, replace(BASE, pool=pool, relu=relu), stride, part)
-    if not (source.is_dir() or has_header(source)):
+    if not is_ours(source):
         assumed = f"stride {config.stride}, pool {pool}, relu {relu}, a window of {config.max_window_length} steps"
         print(
             f"assumed, since shapes do not tell: {assumed}, {config.frontend}; --stride, --pool, --relu say otherwise"

@@ -40,9 +40,9 @@ def load(
     Raises:
         UserError: If it is absent, damaged, or holds something else than dense, finite tensors of one model.
     """
+    if is_ours(path):
+        return checkpoint.load(path)
     try:
-        if path.is_dir() or has_header(path):
-            return checkpoint.load(path)
         if path.exists() and not path.is_file():  # a pipe would be waited for
             raise UserError("no regular file")
         found = find_model(tensor_files.read_tensors(path), part)
@@ -58,11 +58,11 @@ def load(
         raise kind(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def has_header(path: Path) -> bool:
-    """Whether a file says itself what model it holds."""
+def is_ours(path: Path) -> bool:
+    """Whether it is a folder, or a file that says itself what model it holds."""
     try:
         if not path.is_file():
-            return False
+            return path.is_dir()
         with safe_open(path, "np") as file:
             return checkpoint.HEADER_KEY in (file.metadata() or {})
     except (OSError, SafetensorError):
@@ -74,7 +74,7 @@ def _as_array(key: str, value: Any) -> np.ndarray:
         tensor = as_tensor(value)
         # NumPy has no bfloat16; float32 holds every value of it.
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    except (ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # a damaged file can raise nearly anything
         raise WeightsError(f"{key} cannot be read: {error}") from error
 
 

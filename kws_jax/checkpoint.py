@@ -6,12 +6,9 @@ configuration and what a detector needs to know. A folder holds orbax's arrays w
 
 import errno
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +18,7 @@ from safetensors.numpy import save as to_bytes
 
 from kws_jax.about import About
 from kws_jax.array_types import Params
+from kws_jax.arrays_folder import first_line, restore_arrays, save_arrays
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError, WeightsError
 from kws_jax.files import written
@@ -65,7 +63,7 @@ def load(path: Path | str) -> Checkpoint:
     config, about = describe(path)
     try:
         if path.is_dir():
-            state = from_variables(_restore_arrays(path, config), config)
+            state = from_variables(restore_arrays(path.resolve() / ARRAYS_FOLDER, config), config)
         else:
             tensors = _tensors(path)
             packed = tensors.keys() & MATRIX_BITS.keys()
@@ -111,7 +109,7 @@ def describe(path: Path | str) -> tuple[CrnnConfig, About]:
         return _from_json(_header_of(path))
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         what = f"a {SUFFIX} file with a configuration in its header, or a folder with {ABOUT_FILE}"
-        reason = (getattr(error, "strerror", None) or _first_line(error)).removesuffix(f": {path}")
+        reason = (getattr(error, "strerror", None) or first_line(error)).removesuffix(f": {path}")
         raise UserError(f"{path} is no checkpoint: it must be {what} ({reason})") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -138,7 +136,7 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
         with safe_open(path, "np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"it is damaged: {_first_line(error)}") from error
+        raise WeightsError(f"it is damaged: {first_line(error)}") from error
 
 
 def header(config: CrnnConfig, about: About) -> dict[str, str]:
@@ -170,18 +168,12 @@ def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], a
     Raises:
         UserError: If something else than a checkpoint lies there.
     """
-    import orbax.checkpoint as ocp  # seconds to import, which a shipped file does not need
-
     folder = Path(folder).resolve()
     if folder.exists() and not _is_free(folder):
         raise UserError(f"{folder} is there already and is no checkpoint: name an empty folder, or a new one")
     with written(folder) as part:
         part.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
-            # Host arrays carry no device's name, so that a model trained on one kind of device restores on another.
-            checkpointer.save(part / ARRAYS_FOLDER, jax.device_get(variables))
-        # orbax notes this machine's path here, and never reads it on a file system.
-        (part / ARRAYS_FOLDER / "commit_success.txt").unlink(missing_ok=True)
+        save_arrays(part / ARRAYS_FOLDER, variables)
         (part / ABOUT_FILE).write_text(header(config, about or About())[HEADER_KEY] + "\n")
 
 
@@ -192,44 +184,6 @@ def _is_free(folder: Path) -> bool:
         return not names or (names <= {ABOUT_FILE, ARRAYS_FOLDER} and bool(describe(folder)))
     except UserError:
         return False
-
-
-def _restore_arrays(folder: Path, config: CrnnConfig) -> dict[str, Any]:
-    """The arrays of a folder, read once their shapes are known to be the model's.
-
-    Raises:
-        WeightsError: If they are not, or the folder is damaged.
-    """
-    import orbax.checkpoint as ocp
-
-    arrays = folder.resolve() / ARRAYS_FOLDER
-    try:
-        if strange := [path.name for path in arrays.rglob("*") if not (path.is_file() or path.is_dir())]:
-            raise OSError(f"{strange[0]} is no regular file")  # a pipe would be waited for
-        with _orbax_in_errors_only(), ocp.StandardCheckpointer() as checkpointer:
-            if (stored := checkpointer.metadata(arrays).item_metadata) is None:
-                raise WeightsError("it is damaged: nothing says which arrays there are")
-            # Without the numbers first: arrays that one byte claims to be terabytes are refused by their shape.
-            claimed = jax.tree.map(lambda array: np.broadcast_to(np.zeros((), array.dtype), array.shape), stored.tree)
-            from_variables(claimed, config)
-            variables: dict[str, Any] = checkpointer.restore(arrays)
-        return variables
-    except UserError:
-        raise
-    except Exception as error:  # what a damaged folder raises is orbax's and tensorstore's
-        raise WeightsError(f"it is damaged: {_first_line(error)}") from error
-
-
-@contextmanager
-def _orbax_in_errors_only() -> Iterator[None]:
-    """Without orbax's warnings of what then ends in one line anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _from_json(text: str) -> tuple[CrnnConfig, About]:
@@ -243,7 +197,3 @@ def _from_json(text: str) -> tuple[CrnnConfig, About]:
         raise
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise UserError(f"its header says no configuration: {error!r}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

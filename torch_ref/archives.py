@@ -137,16 +137,17 @@ def read_content(path: Path) -> Any:
 def _read_archive(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         names, left = archive.namelist(), path.stat().st_size + MOST_UNPACKED
+        known = frozenset(names)
         roots = [name.removesuffix("data.pkl") for name in names if f"/{name}".endswith("/data.pkl")]
         if not roots:
             raise ValueError("a zip archive without the data.pkl of torch.save: unpack it")
-        if len(set(names)) < len(names):
+        if len(known) < len(names):
             raise ValueError("an archive with two files of one name")
         root, contents = min(roots, key=len), dict[Any, bytes]()
 
         def content(name: str) -> bytes:
             nonlocal left
-            if root + name not in names:
+            if root + name not in known:
                 raise ValueError(f"an archive without {name}")
             left -= archive.getinfo(root + name).file_size
             if left < 0:
@@ -155,11 +156,11 @@ def _read_archive(path: Path) -> Any:
 
         def storage(identity: Any) -> Storage:
             _, kind, key, _, elements = identity
-            if key not in contents:
+            if _key(key) not in contents:
                 contents[key] = content(f"data/{key}")
             return _checked(Storage(contents, key, _last_word(kind)), elements)
 
-        if f"{root}byteorder" in names and content("byteorder") != b"little":
+        if f"{root}byteorder" in known and content("byteorder") != b"little":
             raise ValueError("written on a big-endian machine: load and save it on another")
         return unpickle(io.BytesIO(content("data.pkl")), _call, storage)
 
@@ -179,7 +180,7 @@ def _read_stream(stream: Any, call: Callable[[str, tuple[Any, ...]], Any]) -> An
         if kind == "module":  # a class, and its source
             return rest[0]
         storage_kind, key, _, _, view = rest
-        sizes[key] = BYTES[_last_word(storage_kind)]
+        sizes[_key(key)] = BYTES[_last_word(storage_kind)]
         return Storage(contents, key, _last_word(storage_kind), start=view[1] if view else 0)
 
     content = unpickle(stream, call, outside)
@@ -189,7 +190,7 @@ def _read_stream(stream: Any, call: Callable[[str, tuple[Any, ...]], Any]) -> An
         unpickle(stream)
     content = unpickle(stream, call, outside)
     for key in unpickle(stream):
-        length = int.from_bytes(_exactly(stream, 8), "little") * sizes[key]
+        length = int.from_bytes(_exactly(stream, 8), "little") * sizes[_key(key)]
         contents[key] = _exactly(stream, length)
     return content
 
@@ -199,6 +200,12 @@ def _exactly(stream: IO[bytes], length: int) -> bytes:
     if len(content) < length:
         raise ValueError("it ends within a storage")
     return content
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):  # a tuple of tuples of tuples would be too deep to be hashed
+        raise ValueError("a storage is called by a text")
+    return key
 
 
 def _last_word(kind: Any) -> str:
@@ -219,7 +226,7 @@ def _call(name: str, arguments: tuple[Any, ...]) -> Any:
     if name == "_codecs.encode":
         return arguments[0].encode("latin1")
     if name == "collections.OrderedDict" and arguments:
-        return dict(arguments[0])
+        return {key: value for key, value in arguments[0] if isinstance(key, str)}
     return Inert(name, arguments)
 
 

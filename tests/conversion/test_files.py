@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from conversion.__main__ import main
 from conversion.configs import to_task_config
-from conversion.files import load, write_state_dict
+from conversion.files import load, to_module, write_state_dict
 from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, ParityReport, compare
 from kws_jax import checkpoint
 from kws_jax.config import BASE
@@ -140,7 +140,7 @@ def test_check_fails_on_what_differs(folder: Path, tmp_path: Path, capsys: pytes
         assert message in _fails(capsys, "check", folder / "toy.safetensors", flax, "--audio", folder / name)
     assert "is no checkpoint" in _fails(capsys, "check", folder / "toy.safetensors", tmp_path)
     assert "No such file" in _fails(capsys, "check", tmp_path / "absent.pt", flax)
-    assert "a folder of this name is there" in _fails(capsys, "flax-to-torch", flax, tmp_path)
+    assert "is a folder, and a file is to be there" in _fails(capsys, "flax-to-torch", flax, tmp_path)
 
 
 @pytest.mark.slow

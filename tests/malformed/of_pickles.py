@@ -120,6 +120,9 @@ def deep(opening: bytes, closing: bytes, depth: int = 10_000) -> bytes:
     return b"\x80\x02" + opening * depth + b"N" + closing * depth + b"."
 
 
+DEEP_ID = b"\x80\x02(" + text("storage") + b"ctorch\nFloatStorage\nN" + b"\x85" * 100_000
+
+
 def filling() -> Iterator[Case]:
     kind = "pickles that fill the memory"
     for name, content in {
@@ -141,6 +144,9 @@ def filling() -> Iterator[Case]:
         "deep marks": deep(b"(", b""),
         "deep objects": deep(b"cos\nmkdir\n", b"\x85R"),
         "deep keys": b"\x80\x02}N" + b"\x85" * 100_000 + b"Ns.",
+        "deep pairs": b"\x80\x02ccollections\nOrderedDict\n]]N" + b"\x85" * 100_000 + b"aK\x01aa\x85R.",
+        "a deep id": DEEP_ID + b"NK\x01tQ.",
+        "a deep id of old": DEEP_ID + b"NK\x01NtQ.",
         "a list of itself": b"\x80\x02]q\0h\0a.",
         "a dictionary of itself": b"\x80\x02}q\0X\x01\0\0\0ah\0s.",
         "a state of itself": b"\x80\x02cargparse\nNamespace\n)Rq\0h\0b.",
