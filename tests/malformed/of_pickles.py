@@ -116,7 +116,7 @@ def executing() -> Iterator[Case]:
         yield case(kind, f"{name}, as a tensor", archive(in_place))
 
 
-def deep(opening: bytes, closing: bytes, depth: int = 10_000) -> bytes:
+def deep(opening: bytes, closing: bytes, depth: int = 4_000) -> bytes:
     return b"\x80\x02" + opening * depth + b"N" + closing * depth + b"."
 
 
@@ -154,14 +154,16 @@ def filling() -> Iterator[Case]:
         "long names within names": b"\x80\x02" + (b"}X\x10\x27\0\0" + b"a" * 10_000) * 500 + b"N" + b"s" * 500 + b".",
         "many marks and pops": deep(b"(1", b""),
     }.items():
-        yield case(kind, f"{name}, alone", content)
-        yield case(kind, f"{name}, in an archive", archive(content))
+        if name != "a deep id":
+            yield case(kind, f"{name}, alone", content)
+        if name == "a deep id" or not name.startswith(("deep keys", "deep pairs", "a deep", "names of")):
+            yield case(kind, f"{name}, in an archive", archive(content))
 
 
 def _laughing() -> bytes:
-    """Twenty-four dictionaries, each twice in the next."""
+    """Twenty dictionaries, each twice in the next."""
     content = b"\x80\x02}q\0"
-    for number in range(24):
+    for number in range(20):
         content += b"}" + b"".join(b"X\x01\0\0\0" + name + b"h" + bytes([number]) + b"s" for name in (b"a", b"b"))
         content += b"q" + bytes([number + 1])
     return content + b"."
