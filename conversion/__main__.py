@@ -1,11 +1,12 @@
 """Converts checkpoints between PyTorch and Flax, checks that both sides compute the same, and writes C or a page.
 
-A PyTorch file is .safetensors, or a .pt or .pth of plain tensors; a Flax checkpoint is a folder, or a shipped file.
+A PyTorch file is .safetensors, a state_dict, checkpoint, module or script of PyTorch, or a pickle, of which nothing is
+executed; a Flax checkpoint is a folder, or a shipped file.
 """
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -23,27 +24,32 @@ app = tyro.extras.SubcommandApp()
 def torch_to_flax(
     source: Positional[Path],
     target: Positional[Path],
-    stride: tuple[int, int] = BASE.stride,
+    stride: tuple[int, int] | None = None,
     pool: tuple[int, int] = BASE.pool,
     relu: bool = BASE.relu,
+    part: str | None = None,
 ) -> None:
     """Converts a PyTorch checkpoint into a Flax one.
 
     Args:
         source: PyTorch file.
         target: Folder to write.
-        stride: Of the convolution (mels, time), where the file does not tell; over mels another one is taken where the
-            shapes leave no choice.
+        stride: Of the convolution (mels, time), where the file does not tell: the base's by default, if the kernel is
+            the base's; over mels another one is taken where the shapes leave no choice.
         pool: Pooling before the convolution (mels, time), where the file does not tell.
         relu: Whether the convolution is rectified, where the file does not tell.
+        part: Which model, where the file holds several: student, say.
     """
-    from conversion.files import has_header, load
+    from conversion.files import is_ours, load
     from kws_jax import checkpoint
 
-    known = replace(BASE, stride=stride, pool=pool, relu=relu)
-    config, variables, about = load(source, known)
-    if not (source.is_dir() or has_header(source)):
-        print(f"assumed, since shapes do not tell: stride {config.stride}, pool {pool}, relu {relu}, {BASE.frontend}")
+    _check_not_source(source, target)
+    config, variables, about = load(source, replace(BASE, pool=pool, relu=relu), stride, part)
+    if not is_ours(source):
+        assumed = f"stride {config.stride}, pool {pool}, relu {relu}, a window of {config.max_window_length} steps"
+        print(
+            f"assumed, since shapes do not tell: {assumed}, {config.frontend}; --stride, --pool, --relu say otherwise"
+        )
     checkpoint.save(target, config, variables, replace(about, number_format="fp32"))
     print(f"wrote {target}: {config}")
 
@@ -145,32 +151,32 @@ def _say(target: Path, signature: list[str]) -> None:
 
 
 @app.command
-def check(torch_file: Positional[Path], flax_folder: Positional[Path], audio: Path | None = None) -> None:
-    """Compares the weights, and runs both sides on audio; exits with status 1 when they differ.
+def check(
+    torch_file: Positional[Path], flax_folder: Positional[Path], audio: Path | None = None, part: str | None = None
+) -> None:
+    """Compares the weights, and runs both sides on audio, layer by layer; exits with status 1 when they differ.
 
     Args:
         torch_file: PyTorch side.
         flax_folder: Flax side.
         audio: A sound file, at least as long as one step sees; seeded noise without it.
+        part: Which model, where the PyTorch file holds several: student, say.
     """
     from conversion.files import load, to_module
-    from conversion.parity import PROBABILITY_TOLERANCE, TOLERANCE, compare, some_audio
+    from conversion.parity import compare, some_audio
     from kws_jax import checkpoint
 
     config, variables = checkpoint.restore(flax_folder)
-    other = load(torch_file, config)
+    other = load(torch_file, config, config.stride, part)
     if other.config != config:
         raise UserError(f"not the same model: {torch_file} is {other.config}, {flax_folder} is {config}")
     waveform = some_audio(audio, config.receptive_field)
     report = compare(to_module(config, other.variables), variables, config, waveform)
-    for name, value in asdict(report).items():
-        print(f"{name:12} {value:.2e}")
-    limits = (
-        f"limits are 0 for weights, {PROBABILITY_TOLERANCE:.0e} for probability, {TOLERANCE:.0e} for all but frames"
-    )
+    for line in report.lines():
+        print(line)
     if not report.agrees:
-        raise UserError(f"{torch_file} and {flax_folder} differ: {limits}")
-    print(f"equal: {limits}")
+        raise UserError(f"{torch_file} and {flax_folder} differ, first in {report.first}")
+    print("equal: all weights, and all layers within their limits")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -49,18 +49,21 @@ def to_crnn_config(task: TaskConfig) -> CrnnConfig:
     return CrnnConfig(frontend=frontend, **values)
 
 
-def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> CrnnConfig:
+def infer_config(
+    state: Mapping[str, np.ndarray], known: CrnnConfig = BASE, stride: tuple[int, int] | None = None
+) -> CrnnConfig:
     """Reads sizes off a checkpoint's shapes; what leaves no trace in them is taken from `known`.
 
     Shapes tell channels, kernel, hidden size, layers, attention width, classes, batch normalisation, PCEN, and, given
-    the pooling and the mels, the stride over mels. They do not tell the stride in time, pooling, rectifier or the rest
-    of the front end.
+    the pooling and the mels, the stride over mels. They do not tell the stride in time, pooling, rectifier, window or
+    the rest of the front end. A kernel of another size than the known one most likely has another stride, too, so that
+    it has to be given.
 
     Raises:
         MissingTensor: If a tensor that is needed for this is absent.
         UnexpectedTensor: If the GRU is bidirectional.
         MisshapenTensor: If no stride over mels, or neither the known nor a single one, explains the GRU's input size.
-        UserError: If no model has such sizes, or the known stride in time would skip frames.
+        UserError: If no model has such sizes, or a stride has to be given.
     """
 
     def shape(key: str, dimensions: int) -> tuple[int, ...]:
@@ -85,20 +88,30 @@ def infer_config(state: Mapping[str, np.ndarray], known: CrnnConfig = BASE) -> C
         "attention_width": shape("attention.energy.0.weight", 2)[0],
         "num_classes": shape("classifier.weight", 2)[0],
     }
-    rows = known.frontend.num_mels // known.pool[0] - kernel[0]
-    strides = [s for s in (known.stride[0], *range(1, rows + 2)) if channels * (rows // s + 1) == gru_inputs]
-    if strides and (strides[0] == known.stride[0] or len(strides) == 1):
-        if known.stride[1] > kernel[1]:
-            raise UserError(
-                f"the kernel is {kernel[1]} frames long: give the stride, which cannot be {known.stride[1]}"
-            )
-        return replace(known, stride=(strides[0], known.stride[1]), **sized)
+    if sized["num_classes"] < 2:
+        raise MisshapenTensor("classifier.weight has one row: class 1 of two or more is the keyword")
+    if stride is None and sized["kernel_size"] != known.kernel_size:
+        raise UserError(
+            f"the kernel is {sized['kernel_size']} (mels, time), not {known.kernel_size}, and shapes do not tell how "
+            "far it moves: give --stride MELS TIME, and --pool and --relu if the model has them"
+        )
+    known = replace(known, **sized | {"stride": stride or known.stride})
+    return replace(known, stride=(_stride_over_mels(known, gru_inputs), known.stride[1]))
+
+
+def _stride_over_mels(config: CrnnConfig, gru_inputs: int) -> int:
+    """The configuration's own stride, if it makes so many features, or the only other one that does."""
+    channels, kernel = config.conv_channels, config.kernel_size[0]
+    rows = config.frontend.num_mels // config.pool[0] - kernel
+    strides = [s for s in (config.stride[0], *range(1, rows + 2)) if channels * (rows // s + 1) == gru_inputs]
+    if strides and (strides[0] == config.stride[0] or len(strides) == 1):
+        return strides[0]
     if strides:
         raise MisshapenTensor(
             f"gru.weight_ih_l0 takes {gru_inputs} features, which a stride over mels of {strides[0]} to {strides[-1]} "
-            "makes: give the stride, and the pooling if there is any"
+            "makes: give --stride MELS TIME, and --pool if there is any"
         )
     raise MisshapenTensor(
-        f"gru.weight_ih_l0 takes {gru_inputs} features, which {channels} channels and a kernel of {kernel[0]} mels "
-        f"over {known.frontend.num_mels} mels pooled by {known.pool[0]} never make: give the pooling and the mels"
+        f"gru.weight_ih_l0 takes {gru_inputs} features, which {channels} channels and a kernel of {kernel} mels "
+        f"over {config.frontend.num_mels} mels pooled by {config.pool[0]} never make: give --pool MELS TIME"
     )

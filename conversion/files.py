@@ -1,6 +1,5 @@
-"""Checkpoint files between the frameworks; no pickle is ever executed."""
+"""Checkpoint files between the frameworks; nothing in them is ever executed."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,84 +9,73 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from conversion.configs import infer_config, to_task_config
+from conversion.parts import find_model
 from kws_jax import checkpoint
 from kws_jax.checkpoint import About, Checkpoint
 from kws_jax.config import BASE, CrnnConfig
-from kws_jax.errors import DuplicateTensor, UserError, WeightsError
+from kws_jax.errors import UserError, WeightsError
 from kws_jax.files import written
 from kws_jax.number_formats import dequantized
-from kws_jax.state_dict import from_variables, to_variables
+from kws_jax.state_dict import check_numbers, from_variables, to_variables
 from torch_ref import files as tensor_files
+from torch_ref.archives import as_tensor
 from torch_ref.formats import FORMATS, format_of
 from torch_ref.model import CRNN
 
-STATE_DICT_KEYS = ("state_dict", "model_state", "model", "model_state_dict")
 
+def load(
+    path: Path, known: CrnnConfig = BASE, stride: tuple[int, int] | None = None, part: str | None = None
+) -> Checkpoint:
+    """Any checkpoint as Flax variables: one of this project, or a file that holds tensors with the reference's names.
 
-def load(path: Path, known: CrnnConfig = BASE) -> Checkpoint:
-    """Any checkpoint as Flax variables: one of this project, or a file of tensors with the reference's names.
-
-    A foreign file is safetensors, or a .pt or .pth of plain tensors, nested or not; its sizes are read off its shapes.
+    A foreign file is safetensors, what torch.save or torch.jit.save wrote, or a pickle; its sizes are read off its
+    shapes.
 
     Args:
         path: File, or folder of a Flax checkpoint.
         known: What the shapes of a foreign file do not tell.
+        stride: The same, in place of the known one, which holds for the known kernel alone.
+        part: Of a foreign file that holds several models.
 
     Raises:
-        UserError: If it is absent, damaged, holds something else than dense tensors of the model, or would have to
-            execute code to be read.
+        UserError: If it is absent, damaged, or holds something else than dense, finite tensors of one model.
     """
-    if path.is_dir() or has_header(path):
+    if is_ours(path):
         return checkpoint.load(path)
     try:
-        stored = tensor_files.read_state_dict(path)
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError("no regular file")
+        found = find_model(tensor_files.read_tensors(path), part)
+        state = dequantized({key: _as_array(key, value) for key, value in found.items()})
+        config = infer_config(state, known, stride)
+        variables = to_variables(state, config)
+        check_numbers(state)
+        return Checkpoint(config, variables, About())
     except OSError as error:
         raise UserError(f"{path} cannot be opened: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(str(error)) from error
-    try:
-        state = dequantized({key: _as_array(key, value) for key, value in unwrap(stored).items()})
-        config = infer_config(state, known)
-        return Checkpoint(config, to_variables(state, config), About())
-    except UserError as error:
-        raise type(error)(f"{path}: {error}") from error
+        kind = type(error) if isinstance(error, UserError) else UserError
+        raise kind(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def has_header(path: Path) -> bool:
-    """Whether a file says itself what model it holds."""
+def is_ours(path: Path) -> bool:
+    """Whether it is a folder, or a file that says itself what model it holds."""
     try:
+        if not path.is_file():
+            return path.is_dir()
         with safe_open(path, "np") as file:
             return checkpoint.HEADER_KEY in (file.metadata() or {})
     except (OSError, SafetensorError):
         return False
 
 
-def unwrap(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The bare state_dict of a checkpoint: nesting and `module.` prefixes taken off.
-
-    Raises:
-        DuplicateTensor: If a tensor is there with and without the prefix.
-    """
-    for name in STATE_DICT_KEYS:
-        if isinstance(stored.get(name), Mapping):
-            return unwrap(stored[name])
-    state: dict[str, Any] = {}
-    for key, tensor in stored.items():
-        bare = str(key).removeprefix("module.")
-        if bare in state:
-            raise DuplicateTensor(f"{bare} is there twice, with and without the prefix 'module.': remove one")
-        state[bare] = tensor
-    return state
-
-
 def _as_array(key: str, value: Any) -> np.ndarray:
-    if not isinstance(value, torch.Tensor):
-        raise WeightsError(f"{key} is a {type(value).__name__}, not a tensor")
     try:
+        tensor = as_tensor(value)
         # NumPy has no bfloat16; float32 holds every value of it.
-        return (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy()
-    except (TypeError, RuntimeError) as error:
-        raise WeightsError(f"{key} is a {value.dtype} {value.layout}: give a dense float tensor") from error
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise WeightsError(f"{key} cannot be read: {error}") from error
 
 
 def write_state_dict(path: Path, state: dict[str, np.ndarray], config: CrnnConfig, about: About | None = None) -> None:
@@ -112,12 +100,11 @@ def read_module(path: Path) -> tuple[CrnnConfig, CRNN]:
     Raises:
         UserError: If the file is absent, damaged, or none of those.
     """
-    config, about = checkpoint.describe(path)
+    config, _, about = checkpoint.load(path)  # which has seen that the tensors are the model's, before one is made
     if about.number_format not in FORMATS:
         raise UserError(f"{path} says number format {about.number_format!r}: it must be one of {', '.join(FORMATS)}")
     try:
-        tensors = tensor_files.load_tensors(path)
-        return config, FORMATS[about.number_format].load(to_task_config(config), tensors)
+        return config, FORMATS[about.number_format].load(to_task_config(config), tensor_files.load_tensors(path))
     except ValueError as error:
         raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 

@@ -39,7 +39,7 @@ class Room(NamedTuple):
 
 
 GROUND = tuple(f"kws_jax.{name}" for name in ("config", "errors", "files", "array_types", "devices"))
-FORMATS = tuple(f"kws_jax.{name}" for name in ("checkpoint", "about", "state_dict", "number_formats"))
+FORMATS = tuple(f"kws_jax.{name}" for name in ("checkpoint", "arrays_folder", "about", "state_dict", "number_formats"))
 ROOMS = {
     "commands": Room("what a person runs", ("experiments",), 1.55, 7),
     "report": Room("tables and pictures from records", ("experiments.report",), 0, 6),

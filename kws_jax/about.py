@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from kws_jax.config import CrnnConfig
+from kws_jax.config import LARGEST_SIZE, CrnnConfig
 from kws_jax.detector import DetectorConfig
 from kws_jax.errors import UserError
 
 __all__ = ["About"]
+
+LONGEST_WORD = 200  # letters
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,16 @@ class About:
         """Refuses what no header should say.
 
         Raises:
-            UserError: If a value is of another kind, not finite, or a text that cannot be printed.
+            UserError: If a value is of another kind, not finite, beyond reason, or a text that cannot be printed.
         """
-        texts = (self.keyword, self.number_format, self.setting)
-        numbers = (self.threshold, self.false_alarms_per_hour, self.validation_hours, self.smoothing, self.seed)
-        whole = (self.smoothing, self.seed)
+        points = {} if self.operating_points is None else dict(self.operating_points)
+        texts = (self.number_format, *points, *_known(self.keyword, self.setting))
+        numbers = _known(self.threshold, self.false_alarms_per_hour, self.validation_hours, self.smoothing, self.seed)
+        wholes = ((self.smoothing, LARGEST_SIZE), (self.seed, 2**63))
         if not (
-            all(text is None or (isinstance(text, str) and text.isprintable()) for text in texts)
-            and all(n is None or (isinstance(n, int | float) and math.isfinite(n)) for n in numbers)
-            and all(n is None or isinstance(n, int) for n in whole)
+            all(isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_WORD for text in texts)
+            and all(map(_is_number, (*numbers, *points.values(), *map(float, points))))
+            and all(n is None or (isinstance(n, int) and abs(n) <= most) for n, most in wholes)
         ):
             raise UserError(f"a checkpoint says of itself what is no text or number: {self}")
 
@@ -88,3 +91,11 @@ class About:
             offered = f"it has them for {', '.join(points)}" if points else "it has none for any number"
             raise UserError(f"the checkpoint has no threshold for {name} false alarms per hour: {offered}")
         return points[name]
+
+
+def _known(*values: object) -> list[object]:
+    return [value for value in values if value is not None]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

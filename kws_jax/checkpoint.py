@@ -4,10 +4,11 @@ A file holds the weights in the number format that they were judged in, and in i
 configuration and what a detector needs to know. A folder holds orbax's arrays with the same words beside them as JSON.
 """
 
+import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +18,13 @@ from safetensors.numpy import save as to_bytes
 
 from kws_jax.about import About
 from kws_jax.array_types import Params
+from kws_jax.arrays_folder import first_line, restore_arrays, save_arrays
 from kws_jax.config import CrnnConfig, config_from_json
-from kws_jax.errors import UserError
+from kws_jax.errors import UserError, WeightsError
 from kws_jax.files import written
 from kws_jax.model import fold_batch_norm
 from kws_jax.number_formats import MATRIX_BITS, dequantized
-from kws_jax.state_dict import to_variables
+from kws_jax.state_dict import check_numbers, from_variables, to_variables
 
 __all__ = [
     "About",
@@ -55,22 +57,25 @@ def load(path: Path | str) -> Checkpoint:
     """Reads a model from a shipped file or from a folder of `save`; integers come back as the numbers that were judged.
 
     Raises:
-        UserError: If there is no checkpoint of this project, or a damaged one.
+        UserError: If there is no checkpoint of this project, or a damaged one, or its weights are not the model's.
     """
     path = Path(path)
     config, about = describe(path)
-    if path.is_dir():
-        return Checkpoint(config, _restore_arrays(path), about)
     try:
-        with safe_open(path, "np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        variables = to_variables(dequantized(tensors, config), config)
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged: {_first_line(error)}") from error
+        if path.is_dir():
+            state = from_variables(restore_arrays(path.resolve() / ARRAYS_FOLDER, config), config)
+        else:
+            tensors = _tensors(path)
+            packed = tensors.keys() & MATRIX_BITS.keys()
+            if packed != {about.number_format} & MATRIX_BITS.keys():
+                raise WeightsError(
+                    f"it says number format {about.number_format}, and holds {', '.join(sorted(tensors))}"
+                )
+            state = dequantized(tensors, config)
+        variables = to_variables(state, config)
+        check_numbers(state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables)):
-        raise UserError(f"{path} is damaged: a weight is not finite")
     return Checkpoint(config, jax.tree.map(jnp.asarray, variables), about)
 
 
@@ -90,9 +95,7 @@ def packed_bytes(path: Path) -> bytes | None:
     """The packed integers of a shipped file; None where its weights are stored otherwise."""
     if path.is_dir() or (number_format := describe(path)[1].number_format) not in MATRIX_BITS:
         return None
-    with safe_open(path, "np") as file:
-        stored: np.ndarray = file.get_tensor(number_format)
-    return stored.tobytes()
+    return _tensors(path)[number_format].tobytes()
 
 
 def describe(path: Path | str) -> tuple[CrnnConfig, About]:
@@ -103,16 +106,37 @@ def describe(path: Path | str) -> tuple[CrnnConfig, About]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            return _from_json((path / ABOUT_FILE).read_text())
-        with safe_open(path, "np") as file:
-            return _from_json((file.metadata() or {})[HEADER_KEY])
+        return _from_json(_header_of(path))
     except (OSError, SafetensorError, KeyError, UnicodeDecodeError) as error:
         what = f"a {SUFFIX} file with a configuration in its header, or a folder with {ABOUT_FILE}"
-        reason = (getattr(error, "strerror", None) or _first_line(error)).removesuffix(f": {path}")
+        reason = (getattr(error, "strerror", None) or first_line(error)).removesuffix(f": {path}")
         raise UserError(f"{path} is no checkpoint: it must be {what} ({reason})") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _header_of(path: Path) -> str:
+    """The JSON that a checkpoint says of itself."""
+    about = path / ABOUT_FILE if path.is_dir() else path
+    if about.exists() and not about.is_file():  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "no regular file", str(about))
+    if path.is_dir():
+        return about.read_text(encoding="utf-8")
+    with safe_open(path, "np") as file:
+        return str((file.metadata() or {})[HEADER_KEY])
+
+
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a shipped file as they are stored.
+
+    Raises:
+        WeightsError: If the file is damaged, or a tensor of a type that NumPy has not.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"it is damaged: {first_line(error)}") from error
 
 
 def header(config: CrnnConfig, about: About) -> dict[str, str]:
@@ -128,10 +152,8 @@ def rewrite(source: Path, target: Path, about: About) -> None:
         UserError: If the source is no checkpoint.
     """
     config, _ = describe(source)
-    with safe_open(source, "np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     with written(target) as part:
-        part.write_bytes(to_bytes(tensors, header(config, about)))  # save_file lets nobody else read it
+        part.write_bytes(to_bytes(_tensors(source), header(config, about)))  # save_file lets nobody else read it
 
 
 def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], about: About | None = None) -> None:
@@ -146,18 +168,12 @@ def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], a
     Raises:
         UserError: If something else than a checkpoint lies there.
     """
-    import orbax.checkpoint as ocp  # seconds to import, which a shipped file does not need
-
     folder = Path(folder).resolve()
     if folder.exists() and not _is_free(folder):
         raise UserError(f"{folder} is there already and is no checkpoint: name an empty folder, or a new one")
     with written(folder) as part:
         part.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
-            # Host arrays carry no device's name, so that a model trained on one kind of device restores on another.
-            checkpointer.save(part / ARRAYS_FOLDER, jax.device_get(variables))
-        # orbax notes this machine's path here, and never reads it on a file system.
-        (part / ARRAYS_FOLDER / "commit_success.txt").unlink(missing_ok=True)
+        save_arrays(part / ARRAYS_FOLDER, variables)
         (part / ABOUT_FILE).write_text(header(config, about or About())[HEADER_KEY] + "\n")
 
 
@@ -170,29 +186,14 @@ def _is_free(folder: Path) -> bool:
         return False
 
 
-def _restore_arrays(folder: Path) -> dict[str, Params]:
-    import orbax.checkpoint as ocp
-
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            variables: dict[str, Any] = checkpointer.restore(folder.resolve() / ARRAYS_FOLDER)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{folder} is damaged: {_first_line(error)}") from error
-    return jax.tree.map(jnp.asarray, variables)
-
-
 def _from_json(text: str) -> tuple[CrnnConfig, About]:
     try:
         fields = json.loads(text)
         config, about = config_from_json(fields["config"]), About(**fields["about"])
-        for threshold in (None, *dict(about.operating_points or {}).values()):
+        for threshold in (None, *(about.operating_points or {}).values()):
             about.detector(config, threshold)  # which refuses what is no threshold
         return config, about
     except UserError:
         raise
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise UserError(f"its header says no configuration: {error!r}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

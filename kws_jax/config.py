@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16_000  # Hz
 REFRACTORY = 1.0  # s in which a detector rests after a detection
+LARGEST_SIZE = 2**16  # that a file may ask for: what is made of it has to fit into memory
+RANGES = {"num_classes": (2, LARGEST_SIZE), "gru_layers": (1, 100), "gru_dropout": (0, 0.99)}
 POWER_RANGE = (1e-9, 1e9)  # mel power is clamped to it before the logarithm, as the reference does
 Compression = Literal["log", "pcen"]
 Steps = TypeVar("Steps", int, "numpy.ndarray")
@@ -211,11 +213,37 @@ def config_from_json(fields: dict[str, Any]) -> CrnnConfig:
         UserError: If it is none, or no model can be made with it.
     """
     try:
-        pairs: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        return CrnnConfig(**pairs | {"frontend": FrontendConfig(**fields["frontend"])})
-    except (TypeError, LookupError, AttributeError, ValueError) as error:
+        model, frontend = dict(fields), FrontendConfig(**_checked(FrontendConfig(), fields["frontend"]))
+        del model["frontend"]
+        return CrnnConfig(frontend=frontend, **_checked(BASE, model))
+    except (TypeError, LookupError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"not a model configuration: {error!r}") from error
+
+
+def _checked(known: FrontendConfig | CrnnConfig, fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the kinds that a known configuration has.
+
+    Raises:
+        UserError: If one is of another kind, or a size beyond reason.
+    """
+    checked: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+    }
+    for name, value in checked.items():
+        wanted, allowed = getattr(known, name), RANGES.get(name)
+        if not _fits(wanted, value) or (allowed and not allowed[0] <= value <= allowed[1]):
+            raise UserError(f"not a model configuration: {name} is {value!r}, where the base has {wanted!r}")
+    return checked
+
+
+def _fits(wanted: Any, value: Any) -> bool:
+    """Whether a value is a pair, a word, a yes or no, a size, or another number, as the wanted one is."""
+    if isinstance(wanted, tuple):
+        return isinstance(value, tuple) and len(value) == len(wanted) and all(map(_fits, wanted, value))
+    if isinstance(wanted, bool | str):
+        return isinstance(value, type(wanted))
+    if isinstance(wanted, int):
+        return type(value) is int and 1 <= value <= LARGEST_SIZE
+    return value is wanted or (type(value) in (int, float) and math.isfinite(value))

@@ -45,20 +45,29 @@ def dequantized(tensors: Mapping[str, np.ndarray], config: CrnnConfig | None = N
     """
     packed = sorted(tensors.keys() & MATRIX_BITS.keys())
     if not packed:
-        return {key: _of_qint8(tensors, key) for key in tensors if not key.endswith((SCALE, ZERO_POINT))}
+        integers = [key for key, array in tensors.items() if array.dtype == np.int8 and not key.endswith(ZERO_POINT)]
+        steps = {key + end for key in integers for end in (SCALE, ZERO_POINT)}
+        return {
+            key: _of_qint8(tensors, key) if key in integers else tensors[key] for key in tensors if key not in steps
+        }
     if len(tensors) > 1 or config is None:
         raise WeightsError(f"packed weights are one tensor, {packed[0]!r}, beside the model's configuration")
     return _unpacked(tensors[packed[0]], config, packed[0])
 
 
 def _of_qint8(tensors: Mapping[str, np.ndarray], key: str) -> np.ndarray:
-    array = tensors[key]
-    if array.dtype != np.int8:
-        return array
-    for name in (key + SCALE, key + ZERO_POINT):
+    grid: list[np.ndarray] = []
+    for name, kind in ((key + SCALE, np.float32), (key + ZERO_POINT, np.int8)):
         if name not in tensors:
             raise MissingTensor(f"{name} is missing, and {key} holds integers")
-    return (array.astype(np.float32) - np.float32(tensors[key + ZERO_POINT])) * np.float32(tensors[key + SCALE])
+        if tensors[name].shape or tensors[name].dtype != kind:
+            raise MisshapenTensor(
+                f"{name} is {tensors[name].dtype} of shape {tensors[name].shape}: one {kind.__name__}"
+            )
+        grid.append(tensors[name].astype(np.float32))
+    if not grid[0] > 0:
+        raise WeightsError(f"{key + SCALE} is {grid[0]}: a scale is above 0")
+    return (tensors[key].astype(np.float32) - grid[1]) * grid[0]
 
 
 def groups_of(key: str, shape: tuple[int, ...]) -> int:

@@ -124,6 +124,19 @@ def from_variables(variables: Mapping[str, Any], config: CrnnConfig) -> dict[str
     return state
 
 
+def check_numbers(state: Mapping[str, np.ndarray]) -> None:
+    """Refuses weights that no training leaves behind on purpose.
+
+    Raises:
+        WeightsError: If a number is not finite, or a variance negative; it names the tensor.
+    """
+    for key, array in state.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{key} holds NaN or infinity: a training that diverged, or a damaged file")
+        if key.endswith("running_var") and (array < 0).any():
+            raise WeightsError(f"{key} holds a negative variance: the file is damaged")
+
+
 def _copy(name: str, tensor: np.ndarray | None, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
     """The tensor with its axes in another order; it has to be there, of the model's shape and a type that converts."""
     if tensor is None:
@@ -131,7 +144,9 @@ def _copy(name: str, tensor: np.ndarray | None, shape: tuple[int, ...], axes: tu
     if tensor.shape != shape:
         raise MisshapenTensor(f"{name} has shape {tensor.shape}, but the model's is {shape}")
     if tensor.dtype.kind in "biu" or not np.can_cast(tensor.dtype, np.float32):
-        raise WeightsError(f"{name} is {tensor.dtype}: only float32, and float16 or bfloat16, convert without loss")
+        raise WeightsError(
+            f"{name} is {tensor.dtype}: only float32, and float16 or bfloat16, convert without loss: save it in float32"
+        )
     return np.array(tensor.transpose(axes), np.float32, order="C")
 
 

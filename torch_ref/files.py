@@ -1,16 +1,16 @@
 """Files of named tensors: safetensors out, safetensors or PyTorch checkpoints in, and never code."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
-__all__ = ["check_like", "load_tensors", "read_state_dict", "save_tensors"]
+from torch_ref.archives import read_content
+
+__all__ = ["check_like", "load_tensors", "read_tensors", "save_tensors"]
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -50,13 +50,14 @@ def check_like(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) ->
         raise ValueError("not the tensors of this model: " + "; ".join(sorted(problems)))
 
 
-def read_state_dict(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint, by its content either safetensors or what torch.save writes, without executing anything.
+def read_tensors(path: Path) -> Any:
+    """Reads a checkpoint, by its content either safetensors or what PyTorch or pickle wrote; nothing is executed.
 
-    What a PyTorch file holds is returned as it is: a state_dict may be nested in it.
+    Returns:
+        A dictionary of tensors, or the containers that they lie in: see `torch_ref.archives.read_content`.
 
     Raises:
-        ValueError: The file is neither, is damaged, holds no dictionary, or would have to execute code.
+        ValueError: The file is neither, or damaged.
         OSError: The file cannot be opened.
     """
     with path.open("rb") as file:
@@ -65,16 +66,11 @@ def read_state_dict(path: Path) -> dict[str, Any]:
     if start[8:] == b"{":
         return load_tensors(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        # What torch says of a pickle is advice to execute it.
-        reason = "not plain tensors" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
+        return read_content(path)
+    except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(
-            f"{path}: neither safetensors nor a PyTorch file that loads without executing code ({reason})"
+            f"{path}: neither safetensors nor a whole file of PyTorch or pickle ({_first_line(error)})"
         ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
-    return content
 
 
 def _first_line(error: Exception) -> str:

@@ -131,7 +131,7 @@ def test_a_weight_that_is_not_finite_is_one_line(tmp_path: Path):
         tensors = load_file(path)
         tensors["gru.bias_hh_l0"][3] = value
         save_file(tensors, path, checkpoint.header(TOY, About()))
-        with pytest.raises(UserError, match=r"m\.safetensors is damaged: a weight is not finite"):
+        with pytest.raises(UserError, match=r"m\.safetensors: gru\.bias_hh_l0 holds NaN or infinity"):
             checkpoint.load(path)
 
 
@@ -148,7 +148,7 @@ def test_wrong_bytes_of_packed_weights_are_one_line(name: str, tmp_path: Path):
         ({name: infinite}, "a scale is no positive normal number"),
         ({name: torch.zeros_like(packed)}, "a scale is no positive normal number"),
         ({name: packed, "more": infinite}, f"one tensor, '{name}'"),
-        ({"int3": packed}, "no place for it|one tensor"),
+        ({"int3": packed}, f"it says number format {name}, and holds int3"),
         *([] if name == "int8" else [({name: padded}, "the padding is not zero")]),
     ]
     for tensors, message in damages:
@@ -162,5 +162,11 @@ def test_wrong_bytes_of_packed_weights_are_one_line(name: str, tmp_path: Path):
         save_file({name: packed}, path, metadata)
         refuse(path, message)
     save_file({name: packed}, path, {"kws": header["kws"].replace(name, "int3")})
-    with pytest.raises(UserError, match="says number format 'int3': it must be one of fp32, fp16"):
+    refuse(path, f"it says number format int3, and holds {name}")
+
+
+def test_a_format_that_torch_has_not_is_named(tmp_path: Path):
+    path = write(tmp_path, "fp32")
+    save_file(load_file(path), path, {"kws": checkpoint.header(TOY, About(number_format="fp31"))["kws"]})
+    with pytest.raises(UserError, match="says number format 'fp31': it must be one of fp32, fp16"):
         read_module(path)

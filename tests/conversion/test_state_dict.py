@@ -71,7 +71,7 @@ CONFIGURATIONS = st.builds(
 def test_any_model_comes_back_and_is_told_by_its_shapes(config: CrnnConfig, seed: int):
     state = torch_state(config, seed)
     assert_same_bits(state, from_variables(to_variables(state, config), config))
-    assert infer_config(state, replace(TOY, stride=config.stride)) == config
+    assert infer_config(state, TOY, config.stride) == config
 
 
 def test_modules_hold_copies():
@@ -122,10 +122,11 @@ def test_a_known_stride_and_pooling_are_kept():
         ({"classifier.weight": None}, MissingTensor, r"classifier\.weight is missing"),
         ({"conv.0.weight": (8, 5, 20)}, MisshapenTensor, r"conv\.0\.weight has shape \(8, 5, 20\): 4 axes"),
         ({"gru.weight_ih_l0": (192, 143)}, MisshapenTensor, r"gru\.weight_ih_l0 takes 143 features"),
-        ({"gru.weight_ih_l0": (192, 24)}, MisshapenTensor, "a stride over mels of 12 to 17 makes: give the stride"),
-        ({"conv.0.weight": (8, 1, 41, 20)}, MisshapenTensor, "a kernel of 41 mels"),
+        ({"gru.weight_ih_l0": (192, 24)}, MisshapenTensor, "a stride over mels of 12 to 17 makes: give --stride"),
+        ({"conv.0.weight": (8, 1, 41, 20)}, UserError, r"the kernel is \(41, 20\) \(mels, time\), not \(5, 20\)"),
         ({"gru.weight_ih_l0_reverse": (192, 144)}, UnexpectedTensor, r"gru\.weight_ih_l0_reverse: the GRU is bidir"),
-        ({"conv.0.weight": (8, 1, 5, 1)}, UserError, "the kernel is 1 frames long: give the stride, which cannot be 8"),
+        ({"conv.0.weight": (8, 1, 5, 15)}, UserError, "how far it moves: give --stride MELS TIME"),
+        ({"classifier.weight": (1, 64)}, MisshapenTensor, "classifier.weight has one row: class 1 of two"),
         ({"gru.weight_ih_l0": (2, 144)}, UserError, "every size must be 1 or more"),
     ],
 )
