@@ -21,9 +21,8 @@ from experiments.streams.recordings import (
     Recording,
     divided,
     pieces,
-    read,
+    read_all,
     read_recordings,
-    sound_files,
 )
 from experiments.streams.thresholds import give_thresholds
 from experiments.study.environment import environment
@@ -92,7 +91,7 @@ def make(wish: Wish) -> None:
         own = OwnKeyword(
             word=wish.word,
             setting=SETTING,
-            takes=Counter(chain.from_iterable(parts)),
+            takes=dict(Counter(chain.from_iterable(parts))),
             people=len({recording.person for recording in recordings}),
             kept_apart=kept_apart,
             speech=record.heard.speech,
@@ -147,8 +146,8 @@ def _write_pieces(folder: Path, target: Path) -> None:
     with written(target) as made:
         made.mkdir()
         number = 0
-        for path in sound_files(folder):
-            for piece in pieces(read(path)):
+        for path, samples in read_all(folder).items():
+            for piece in pieces(samples):
                 part = PARTS_OF_PIECES[number % len(PARTS_OF_PIECES)]
                 name = f"{name_in(f'{path.name} {part}', *SPEECH_PARTS[part])}-{number}.flac"
                 soundfile.write(made / name, to_pcm(piece), SAMPLE_RATE)

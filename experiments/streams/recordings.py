@@ -7,11 +7,11 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32, Int
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.audio import is_sound_file, read_audio
+from kws_jax.data.audio import is_sound_file
+from kws_jax.data.recordings import read_sounds
 from kws_jax.data.takes import MAX_TAKE, clip_of, takes
 from kws_jax.errors import UserError
 
@@ -67,7 +67,7 @@ def read_recordings(folder: Path) -> list[Recording]:
     Raises:
         UserError: If the folder is missing, a file cannot be read, or there are too few takes.
     """
-    recordings = [_recording(path, folder) for path in sound_files(folder)]
+    recordings = [_recording(path.relative_to(folder), samples) for path, samples in read_all(folder).items()]
     found = sum(int(recording.fits.sum()) for recording in recordings)
     if found < FEWEST:
         raise UserError(
@@ -76,31 +76,23 @@ def read_recordings(folder: Path) -> list[Recording]:
     return recordings
 
 
-def sound_files(folder: Path) -> list[Path]:
-    """Sound files in a folder and below it.
+def read_all(folder: Path) -> dict[Path, Float32[np.ndarray, " samples"]]:
+    """All recordings in a folder and below it, at 16 kHz; a few that are unreadable are named and left out.
 
     Raises:
-        UserError: If there is no such folder, or no sound in it.
+        UserError: If there is no such folder, no sound in it, or too many are unreadable.
     """
     paths = sorted(path for path in folder.rglob("*") if is_sound_file(path)) if folder.is_dir() else []
     if not paths:
         raise UserError(f"no recordings in {folder}: name a folder of .wav, .flac or .ogg files")
-    return paths
+    return read_sounds(paths, str(folder))
 
 
-def read(path: Path) -> Float32[np.ndarray, " samples"]:
-    """A recording at 16 kHz, or an error that names it."""
-    try:
-        return read_audio(path)
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _recording(path: Path, folder: Path) -> Recording:
-    above = path.relative_to(folder).parts[:-1]
+def _recording(path: Path, samples: Float32[np.ndarray, " samples"]) -> Recording:
+    """A recording of a file within the folder of all."""
+    above = path.parts[:-1]
     person = above[0] if above else path.stem.split("_nohash_")[0] if "_nohash_" in path.stem else ""
-    samples = read(path)
-    return Recording(path.relative_to(folder).as_posix(), person, samples, takes(samples))
+    return Recording(path.as_posix(), person, samples, takes(samples))
 
 
 def divided(recordings: Sequence[Recording]) -> tuple[str, list[list[str]]]:

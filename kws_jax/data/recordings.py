@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
 from kws_jax.data.audio import is_sound_file, read_audio, to_pcm
 from kws_jax.data.decoding import UNREADABLE, check_unreadable, said
@@ -91,11 +92,23 @@ def _is_in_part(name: str, part: str) -> bool:
 
 
 def _read(paths: Sequence[Path], where: str) -> list[np.ndarray]:
-    """Recordings as int16; a few that are unreadable are named and left out."""
-    recordings, unreadable = [], dict[str, str]()
+    return [to_pcm(samples) for samples in read_sounds(paths, where).values()]
+
+
+def read_sounds(paths: Sequence[Path], where: str) -> dict[Path, Float32[np.ndarray, "_"]]:
+    """Recordings at 16 kHz by their files; a few that are unreadable are named and left out.
+
+    Args:
+        paths: Sound files.
+        where: They lie, for an error.
+
+    Raises:
+        UserError: If too many are unreadable; it names them.
+    """
+    recordings, unreadable = {}, dict[str, str]()
     for path in paths:
         try:
-            recordings.append(to_pcm(read_audio(path)))
+            recordings[path] = read_audio(path)
         except UNREADABLE as error:
             unreadable[str(path)] = said(error)
     check_unreadable(unreadable, len(paths), where)
