@@ -48,7 +48,7 @@ from kws_jax.files import remove, written
 
 SETTING = "student_21x_stream_int8"
 CLIPS, SPEECH, SYNTHETIC = "clips", "speech", "synthetic"
-HOURS = 1.0  # of scenes to choose by, and to judge on
+HOURS = 3.0  # of scenes to choose by, and to judge on
 PARTS_OF_PIECES = ("training", "training", "training", "validation", "testing")  # of running sound, in turn
 
 
@@ -164,7 +164,7 @@ def _train(source: DataSource, wish: Wish) -> Path:
             remove(task.folder(setting.name) / RECORD)  # of other recordings, or of none
     context, runs = SweepContext(source, "official", wish.out), plan({wish.word: settings}, (0,))
     sweep(context, runs, 1)
-    give_thresholds(source, corpus, {context.folder(run) / MODEL: run for run in runs})
+    give_thresholds(source, corpus, {context.folder(run) / MODEL: run for run in runs}, HOURS)
     return task.model_path(SETTING)
 
 

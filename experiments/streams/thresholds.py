@@ -36,13 +36,14 @@ def with_thresholds(path: Path, about: About, scenes: Scenes) -> About:
     )
 
 
-def give_thresholds(source: DataSource, corpus: Corpus, runs: Mapping[Path, "Job"]) -> None:
+def give_thresholds(source: DataSource, corpus: Corpus, runs: Mapping[Path, "Job"], hours: float | None = None) -> None:
     """Writes thresholds into the files of models that learnt from scenes, as validation speakers choose them.
 
     Args:
         source: Where running speech and noise of their scenes lie.
         corpus: All clips.
         runs: By the model's file; where only a record is left of a run, there is nothing to write into.
+        hours: Of scenes; three by default, but no more than a model has learnt from.
     """
     scenes: dict[str, Scenes] = {}
     for path, run in runs.items():
@@ -52,6 +53,7 @@ def give_thresholds(source: DataSource, corpus: Corpus, runs: Mapping[Path, "Job
         if about.operating_points is not None:
             continue
         if run.keyword not in scenes:
-            recipe = SceneRecipe(source.folder, source.sources, min(SceneRecipe.hours, run.setting.scene_hours))
+            heard = hours or min(SceneRecipe.hours, run.setting.scene_hours)
+            recipe = SceneRecipe(source.folder, source.sources, heard)
             scenes = {run.keyword: recipe.build(corpus, run.keyword, "validation")}
         rewrite(path, path, with_thresholds(path, about, scenes[run.keyword]))
