@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float, Float32
 from matplotlib.axes import Axes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from kws_jax.detector import Detection
 
 DPI = 150
+AS_WRITTEN: Any = {"text.parse_math": False}  # for words from outside, whose $ is none of mathematics
 MOST_ROWS = 8  # of recordings in a picture
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -106,6 +108,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(part, format=suffix, metadata={"Software": None} if suffix == "png" else None)
 
 
+@mpl.rc_context(AS_WRITTEN)
 def plot_heard(heard: Sequence[Heard]) -> Figure:
     """Draws probabilities over time, a row for each keyword."""
     figure = Figure(figsize=(9, 1 + 2.2 * len(heard)), dpi=DPI, layout="constrained")
@@ -137,6 +140,7 @@ def _draw_probabilities(
     axes.set_axisbelow(True)
 
 
+@mpl.rc_context(AS_WRITTEN)
 def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"], unit: str, seconds: float) -> Figure:
     """Draws a stream.
 
@@ -166,6 +170,7 @@ def plot_stream(result: StreamResult, frames: Float32[np.ndarray, "frames mels"]
     return figure
 
 
+@mpl.rc_context(AS_WRITTEN)
 def plot_takes(recordings: Sequence[Any], word: str) -> Figure:
     """Draws where a word was found in a person's recordings: the MOST_ROWS with most takes.
 

@@ -21,7 +21,7 @@ from kws_jax.array_types import Params
 from kws_jax.arrays_folder import first_line, restore_arrays, save_arrays
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError, WeightsError
-from kws_jax.files import written
+from kws_jax.files import check_room, written
 from kws_jax.model import fold_batch_norm
 from kws_jax.number_formats import MATRIX_BITS, dequantized
 from kws_jax.state_dict import check_numbers, from_variables, to_variables
@@ -173,6 +173,7 @@ def save(folder: Path | str, config: CrnnConfig, variables: dict[str, Params], a
         raise UserError(f"{folder} is there already and is no checkpoint: name an empty folder, or a new one")
     with written(folder) as part:
         part.mkdir()
+        check_room(part.parent, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
         save_arrays(part / ARRAYS_FOLDER, variables)
         (part / ABOUT_FILE).write_text(header(config, about or About())[HEADER_KEY] + "\n")
 

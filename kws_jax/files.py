@@ -14,7 +14,7 @@ from pathlib import Path
 
 from kws_jax.errors import UserError
 
-__all__ = ["check_writable", "made", "recover", "remove", "written"]
+__all__ = ["check_room", "check_writable", "made", "recover", "remove", "written"]
 
 ROOM = 1 << 16  # bytes without which a disk is full
 PART, REPLACED = "part", "replaced"
@@ -42,6 +42,22 @@ def check_writable(path: Path, folder: bool = False) -> None:
             place = place.parent
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(bytes(ROOM))
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuses what a disk has no room for, where a library would say so in hundreds of lines.
+
+    Args:
+        folder: Which is there, to write into.
+        size: In bytes, some more of which a library may need.
+
+    Raises:
+        UserError: If there is too little.
+    """
+    if (free := shutil.disk_usage(folder).free) < size + 4 * ROOM:
+        raise UserError(
+            f"{folder} has room for {free:,} bytes, and {size:,} and some more are to be written: make room"
+        )
 
 
 @contextmanager

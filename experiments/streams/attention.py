@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import matplotlib as mpl
 import numpy as np
 from jax import jit, nn
 from jaxtyping import Float, Float32
 from matplotlib.figure import Figure
 
-from experiments.plots import COLOURS, DPI, check_picture, save
+from experiments.plots import AS_WRITTEN, COLOURS, DPI, check_picture, save
 from kws_jax.checkpoint import describe, load
 from kws_jax.config import SAMPLE_RATE, FrontendConfig
 from kws_jax.data.audio import to_float
@@ -68,6 +69,7 @@ def attention_of(checkpoint: Path, waveform: Float32[np.ndarray, "samples"]) -> 
     return Attention(checkpoint.stem, times, width, np.asarray(weights[0]), float(nn.softmax(logits)[0, 1]))
 
 
+@mpl.rc_context(AS_WRITTEN)
 def attention_figure(waveform: Float32[np.ndarray, "samples"], attentions: list[Attention], title: str) -> Figure:
     """The log-mel, and one strip a model below it, over the same time."""
     frontend = FrontendConfig()

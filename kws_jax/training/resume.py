@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 
 from kws_jax.devices import is_key, numbers
 from kws_jax.errors import UserError
+from kws_jax.files import check_room
 
 State = TypeVar("State")
 Lines = list[dict[str, Any]]
@@ -85,7 +86,9 @@ class TrainingSaver:
         """Keeps the state after as many epochs as there are lines, if the interval is over."""
         if self.manager is None or time.monotonic() - self.saved < self.interval:
             return
-        state_args = ocp.args.StandardSave(_to_arrays(state))
+        arrays = _to_arrays(state)
+        check_room(self.folder, sum(array.nbytes for array in arrays.values()))
+        state_args = ocp.args.StandardSave(arrays)
         log_args = ocp.args.JsonSave({"identity": self.identity, "lines": lines})
         self.manager.save(len(lines), args=ocp.args.Composite(state=state_args, log=log_args))
         self.saved = time.monotonic()

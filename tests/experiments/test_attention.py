@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import attention
+from experiments.plots import save
 from experiments.streams.attention import attention_figure, attention_of
 from kws_jax import checkpoint
 from kws_jax.checkpoint import About
@@ -48,7 +49,8 @@ def test_attention_is_drawn_over_the_clips_time(checkpoints, scene_corpus, tmp_p
     with pytest.raises(UserError, match=r"attention\.odd is no picture, by its 'odd'"):
         attention.main(tuple(checkpoints), scene_corpus, tmp_path / "attention.odd")
     heard = [attention_of(path, noise(0, 1, 16_000)[0]) for path in checkpoints]
-    figure = attention_figure(noise(0, 1, 16_000)[0], heard, "a clip")
+    figure = attention_figure(noise(0, 1, 16_000)[0], heard, "a clip of $x^$, which is no formula")
+    save(figure, tmp_path / "formula.png")
     top, *strips = figure.axes
     assert top.get_xlim() == strips[0].get_xlim() == pytest.approx((-0.005, 1.005))
     for axes, one in zip(strips, heard, strict=True):

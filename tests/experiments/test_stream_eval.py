@@ -15,8 +15,7 @@ from experiments.streams.evaluation import Job, judge_checkpoint
 from experiments.streams.judging import Run, compare_modes, judge_mode, poisson_interval
 from experiments.streams.modes import slide, stream
 from experiments.streams.recipe import Judgement, SceneRecipe
-from experiments.study.json_files import write_json
-from experiments.study.stream_records import read_streams
+from experiments.study.stream_records import read_streams, write_stream
 from kws_jax import checkpoint
 from kws_jax.checkpoint import About
 from kws_jax.config import SAMPLE_RATE
@@ -218,10 +217,26 @@ def test_what_is_there_is_not_judged_again_and_what_fails_is_named(judgement, tm
         checkpoint.save(tmp_path / name, TOY, random_variables(TOY), about)
     run, other, nameless = (tmp_path / name for name in ("run", "other", "nameless"))
     written = tmp_path / "streams" / "toy-happy-0.json"
-    write_json(written, {})
+    part = {"hours": 0.01, "streams": 2}
+    heard = fake.heard(corpus="corpus", speech=("speech",), noise=("noise",), transcripts="said.tsv", testing=part)
+    record = fake.stream_record("toy", heard=heard, modes={"carried": fake.stream_quality()})
+    write_stream(written, record)
+    before = written.read_bytes()
     stream_eval.main((run, run), judgement, tmp_path)
     assert capsys.readouterr().out == "1 of 1 have their record\n"
-    assert written.read_text() == "{}\n"
+    scenes = judgement.scenes
+    for asked, said in (
+        (replace(judgement, scenes=replace(scenes, hours=0.02)), "streams 2 and not 4, hours 0.01 and not 0.02"),
+        (replace(judgement, scenes=replace(scenes, seed=1)), "seed 0 and not 1"),
+        (
+            replace(judgement, scenes=replace(scenes, sources=SceneSources(scenes.sources.speech))),
+            r"noise \('noise',\)",
+        ),
+        (replace(judgement, sliding=True), "no sliding window"),
+    ):
+        with pytest.raises(UserError, match=rf"toy-happy-0.json is of other scenes \({said}.*\): delete it, or name"):
+            stream_eval.main((run,), asked, tmp_path)
+    assert written.read_bytes() == before
     with pytest.raises(UserError, match="1 of 1 have no record: see above"):
         stream_eval.main((run, other), judgement, tmp_path, jobs=2)
     assert "other-sad.json: FAILED, no clips of the keyword 'sad'" in capsys.readouterr().out

@@ -71,6 +71,18 @@ def test_weights_that_are_there_are_judged_again_and_not_trained(name: str, corp
     assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
+@pytest.mark.parametrize("spoilt", [MODEL, LOG])
+def test_what_is_spoilt_is_made_again(spoilt: str, corpus: Path, swept: Path, out: Path):
+    """To the same weights; before, every later run ended there."""
+    (folder(out, "base") / RECORD).unlink()
+    path = folder(out, "base") / spoilt
+    path.write_bytes(path.read_bytes()[:-9])
+    pipeline.run_setting(quick("base"), replace(task_of(corpus, out), quick=True))
+    assert read_record(folder(out, "base") / RECORD).quick
+    again, other = (load(folder(results, "base") / MODEL).variables for results in (out, swept))
+    jax.tree.map(np.testing.assert_array_equal, again, other)
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The jobs that a sweep starts, of which none runs."""

@@ -122,6 +122,26 @@ def test_a_good_run_ends_without_a_word():
     assert run.returncode == 0
 
 
+def test_ctrl_c_in_a_terminal_is_for_one_process_alone():
+    """All of the terminal's processes hear it: workers that are only just starting too, of which none says a word."""
+    names = "from kws_jax.command import command\nfrom tests.experiments.test_workers import run_jobs, sleep"
+    call = "with command():\n        list(run_jobs(sleep, {'/nowhere/a': (), '/nowhere/b': ()}, 2, on_tick=ready))"
+    script = f"{names}\ndef ready(running):\n    print(flush=True)\nif __name__ == '__main__':\n    {call}\n"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, start_new_session=True, **pipes)
+    assert run.stdout.readline() == "\n"
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.communicate(timeout=60)[1] == ""
+    assert run.returncode == 130
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_job_at_a_time_is_refused(number: int):
+    with pytest.raises(UserError, match=f"give at least one job, not {number}"):
+        outcomes({"a": ()}, number)
+    assert outcomes({}, 10**9) == {}
+
+
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
 def test_no_worker_outlives_the_run(name: str, tmp_path: Path):

@@ -13,7 +13,7 @@ import pytest
 
 from kws_jax import files
 from kws_jax.errors import UserError
-from kws_jax.files import check_writable, recover, written
+from kws_jax.files import check_room, check_writable, recover, written
 
 # Writes a file and a folder, and kills itself where the third word says: "file", "folder", or between a folder's names.
 KILLED = """
@@ -156,6 +156,14 @@ def test_a_disk_that_fills_up_is_one_line(error: Exception, tmp_path: Path, monk
         fail(tmp_path / "file", error)
     assert (tmp_path / "file").read_text() == "old"
     assert left(tmp_path) == {"file"}
+
+
+def test_what_there_is_no_room_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    check_room(tmp_path, 1)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1_000_000}))
+    check_room(tmp_path, 500_000)
+    with pytest.raises(UserError, match="has room for 1,000,000 bytes, and 900,000 and some more are to be written"):
+        check_room(tmp_path, 900_000)
 
 
 def _socket(path: Path) -> None:

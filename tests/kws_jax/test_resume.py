@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import torch
+from safetensors.torch import load_file, save_file
 
 from kws_jax.errors import UserError
 from kws_jax.training import resume as jax_resume
@@ -130,6 +132,26 @@ def test_damage_is_named(killed: tuple[str, Path], tmp_path: Path):
     error = {"jax": UserError, "torch": ValueError}[side]
     with pytest.raises(error, match=r"kept.* is damaged .* delete it"):
         RUN[side](EPOCHS[side], tmp_path / "kept")
+
+
+def test_a_part_that_is_missing_is_damage(killed: tuple[str, Path], tmp_path: Path):
+    side, folder = killed
+    for missing in {"torch": ("epochs", "lines", "model", "optimizer", "random"), "jax": ("lines", "identity")}[side]:
+        shutil.copytree(folder / "kept", tmp_path / missing)
+        if side == "torch":
+            path = tmp_path / missing / torch_resume.FILE
+            with safetensors.safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["about"])
+            tensors = {name: each for name, each in load_file(path).items() if not name.startswith(f"{missing}.")}
+            about.pop(missing, None)
+            save_file(tensors, path, {"about": json.dumps(about)})
+        else:
+            (path,) = (tmp_path / missing).glob("*/log/metadata")
+            path.write_text(
+                json.dumps({name: it for name, it in json.loads(path.read_text()).items() if name != missing})
+            )
+        with pytest.raises(ValueError, match=r"is damaged .* delete it"):
+            RUN[side](EPOCHS[side], tmp_path / missing)
 
 
 def test_saves_wait_for_the_interval(tmp_path: Path):
