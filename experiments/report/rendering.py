@@ -41,7 +41,7 @@ def render(results: Path, out: Path) -> dict[Path, bytes]:
     try:
         pictures = figures.draw(study)
         texts = render_pages(study, out, pictures)
-    except (LookupError, ArithmeticError, UndefinedError) as error:
+    except (LookupError, ArithmeticError, TypeError, UndefinedError) as error:
         raise UserError(f"the records in {results} lack what the report tells ({error!r}): run them again") from error
     drawn = {out / PICTURES / name: content for name, content in pictures.items()}
     return {path: text.encode() for path, text in texts.items()} | drawn

@@ -1,7 +1,7 @@
 """What bad input, kills and changed code came to, as the commands that tried them have written it; each may be absent.
 
 RESULTS/malformed.json              python -m tests.malformed
-        kills.json                  processes killed amid their work, and how many of their outputs were whole then
+        kills.json                  KWS_KILLS=results/kills.json pytest -m slow tests/test_kills.py
         checkpoints_of_others.json  public checkpoints of the reference's model, by where they are from
         coverage.json               python -m tests.coverage
         mutants.json                python -m tests.mutants
@@ -37,12 +37,24 @@ class Kills(TypedDict):
     whole: int
 
 
+class Killed(TypedDict):
+    """By what was done."""
+
+    kills: dict[str, Kills]
+
+
 class Foreign(TypedDict):
     """Files from one place."""
 
     files: int
     converted: int
     refused: int
+
+
+class Others(TypedDict):
+    """By where the files are from."""
+
+    sources: dict[str, Foreign]
 
 
 class Run(TypedDict):
@@ -86,8 +98,8 @@ class Mutation(TypedDict):
 
 KINDS: dict[str, Any] = {
     "malformed": Malformed,
-    "kills": dict[str, Kills],
-    "checkpoints_of_others": dict[str, Foreign],
+    "kills": Killed,
+    "checkpoints_of_others": Others,
     "coverage": Coverage,
     "mutants": Mutation,
 }

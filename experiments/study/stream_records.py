@@ -38,10 +38,10 @@ class Spoken(TypedDict):
 
     hours: float
     streams: int
-    keywords: int
-    keyword_speakers: int
-    snrs: list[float | None]
-    events: dict[str, int]
+    keywords: NotRequired[int]
+    keyword_speakers: NotRequired[int]
+    snrs: NotRequired[list[float | None]]
+    events: NotRequired[dict[str, int]]
 
 
 class Timed(TypedDict):

@@ -30,8 +30,8 @@ RECIPE = {"epochs": 4, "batch_size": 128, "peak_learning_rate": 2e-3, "window": 
 WHERE = {"commit": "0123456789ab", "versions": {"python": "3.11.7", "jax": "0.10.2"}, "device": "a processor, 2 cores"}
 ROBUSTNESS = {
     "malformed": {"environment": WHERE, "kinds": {"names": {"taken": 3, "refused": 1_200}}},
-    "kills": {"training": {"kills": 20, "whole": 20}},
-    "checkpoints_of_others": {"GitHub": {"files": 39, "converted": 37, "refused": 2}},
+    "kills": {"kills": {"training": {"kills": 20, "whole": 20}}},
+    "checkpoints_of_others": {"sources": {"GitHub": {"files": 39, "converted": 37, "refused": 2}}},
     "coverage": {
         "environment": WHERE,
         "packages": {"kws_jax": {"lines": 200, "lines_run": 190, "branches": 40, "branches_run": 36}},

@@ -1,5 +1,6 @@
 """Counts what comes of every malformed input: python -m tests.malformed --out results/malformed.json."""
 
+import logging
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -20,6 +21,7 @@ def main(out: Path) -> None:
         out: JSON file to write: of each kind, how many were taken and how many refused.
     """
     warnings.simplefilter("ignore")
+    logging.disable()
     kinds: dict[str, dict[str, int]] = {}
     for kind, cases in BY_KIND.items():
         found: Counter[str] = Counter()
