@@ -40,6 +40,7 @@ from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import to_pcm
 from kws_jax.data.corpus import BACKGROUND_FOLDER
 from kws_jax.data.recordings import SPEECH_PARTS, check_sources
+from kws_jax.data.sentences import NEAR
 from kws_jax.data.sources import SceneSources, check_word
 from kws_jax.data.splits import PLACES, name_in, speaker_percentage
 from kws_jax.data.synthetic import SPEECH_FOLDER, generate_corpus
@@ -119,16 +120,35 @@ def lay_out(wish: Wish, recordings: Sequence[Recording], parts: Sequence[Sequenc
         _write_takes(recordings, parts, clips / wish.word)
         if spoken and wish.voices:
             for path in sorted((spoken / wish.word).glob("*.wav")):
-                if speaker_percentage(path.stem.split("_nohash_")[0]) >= PLACES["training"][0]:
+                if _is_learnt_from(path):
                     shutil.copyfile(path, clips / wish.word / path.name)
         others = wish.data or spoken
         assert others is not None
         for folder in sorted(others.resolve().iterdir()):
             is_word = folder.name[0] not in "_." and folder.name != wish.word
             if folder.is_dir() and (is_word or folder.name == BACKGROUND_FOLDER):
-                (clips / folder.name).symlink_to(folder)
+                _link(folder, clips / folder.name, is_near=others == spoken and folder.name in NEAR)
     sources = SceneSources(tuple(speech), noise, wish.sources.transcripts)
     return DataSource("own", wish.out / CLIPS, (wish.word,), sources, ())
+
+
+def _link(folder: Path, target: Path, is_near: bool) -> None:
+    """Links to a word's folder; of a word that sounds like the person's, to what is learnt from alone.
+
+    In scenes such words would come every few minutes, as they do nowhere else, and no threshold would be low enough.
+    """
+    if not is_near:
+        target.symlink_to(folder)
+        return
+    target.mkdir()
+    for path in sorted(folder.iterdir()):
+        if _is_learnt_from(path):
+            (target / path.name).symlink_to(path)
+
+
+def _is_learnt_from(clip: Path) -> bool:
+    low, high = PLACES["training"]
+    return low <= speaker_percentage(clip.stem.split("_nohash_")[0]) < high
 
 
 def _write_takes(recordings: Sequence[Recording], parts: Sequence[Sequence[str]], folder: Path) -> None:

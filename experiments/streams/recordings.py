@@ -16,7 +16,7 @@ from kws_jax.data.takes import MAX_TAKE, clip_of, takes
 from kws_jax.errors import UserError
 
 FEWEST, ENOUGH = 10, 50  # takes
-SHARES = {"training": 0.6, "validation": 0.2, "testing": 0.2}
+SHARES = {"training": 0.7, "validation": 0.15, "testing": 0.15}
 FEWEST_GROUPS = 5  # people, else recordings, else stretches of them, that the parts are made of
 PIECE = 12.0  # s of running sound in one file
 
@@ -49,8 +49,9 @@ class Recording:
 
     def clips(self) -> list[np.ndarray]:
         """A clip of a second for each take that fits, without what is said before and behind."""
-        edges = np.concatenate([[0], (self.found[:-1, 1] + self.found[1:, 0]) // 2, [self.samples.size]])
-        pairs = zip(self.found, edges[:-1], edges[1:], self.fits, strict=True)
+        middles = (self.found[:-1, 1] + self.found[1:, 0]) // 2
+        edges = np.concatenate([[0], middles, [self.samples.size]])[: len(self.found) + 1]
+        pairs = zip(self.found, edges, edges[1:], self.fits, strict=False)
         return [clip_of(self.samples, take, int(left), int(right)) for take, left, right, fits in pairs if fits]
 
     def describe(self) -> str:
@@ -116,11 +117,11 @@ def divided(recordings: Sequence[Recording]) -> tuple[str, list[list[str]]]:
 
 
 def _parts(sizes: Counter[Hashable]) -> dict[Hashable, str]:
-    """Groups by part, the largest first, each where most is lacking of the part's share."""
+    """Groups by part, the largest first, each where most takes are lacking of the part's share."""
     lacking = {part: share * sizes.total() for part, share in SHARES.items()}
     parts = {}
     for group, size in sizes.most_common():
-        parts[group] = max(lacking, key=lambda part: lacking[part] / SHARES[part])
+        parts[group] = max(lacking, key=lacking.__getitem__)
         lacking[parts[group]] -= size
     return parts
 

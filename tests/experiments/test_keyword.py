@@ -58,7 +58,7 @@ def test_every_part_gets_its_share_and_nothing_of_another(recordings: list[Recor
     assert found == kept
     all_parts = [part for row in parts for part in row]
     assert len(all_parts) == sum(len(r.found) for r in recordings)
-    for part, share in (("training", 0.6), ("validation", 0.2), ("testing", 0.2)):
+    for part, share in (("training", 0.7), ("validation", 0.15), ("testing", 0.15)):
         assert all_parts.count(part) / len(all_parts) == pytest.approx(share, abs=0.14)
     if kept != "stretches":
         whose = {(r.person if kept == "people" else r.name): set() for r in recordings}
@@ -76,6 +76,7 @@ def test_a_recording_says_what_was_taken_and_what_was_too_long(tmp_path: Path):
     assert "1 longer than 0.96 s left out: pause between words" in lines[1]
     clips = read_recordings(tmp_path)[1].clips()
     assert [clip.shape for clip in clips] == [(RATE,)] * 2
+    assert recording("nothing", "me", 0).clips() == []
 
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: folder.mkdir(), lambda folder: folder.touch()])
