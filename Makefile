@@ -19,9 +19,11 @@ run: $(READY)
 	$(BIN)/python -m experiments.run --all $(SOURCES) $(if $(KEYWORD),--keywords $(KEYWORD)) $(if $(SEEDS),--seeds $(SEEDS)) --out $(OUT)
 	$(BIN)/python -m experiments.stream_demo --results $(OUT) $(FOLDERS) $(if $(KEYWORD),--keyword $(firstword $(KEYWORD))) --out $(OUT)/figures/stream_demo.png
 	$(BIN)/python -m experiments.report $(OUT) --out $(OUT)
+	@echo "next: read $(OUT)/REPORT.md; a detector of your own word: make keyword WORD=word RECORDINGS=dir"
 
 demo: $(READY)
 	$(BIN)/python -m experiments.stream_demo --checkpoint checkpoints/happy/student_21x_stream_int8.safetensors --out $(OUT)/stream_demo.png
+	@echo "next: $(BIN)/python -m experiments.listen --checkpoint checkpoints/happy/student_21x_stream_int8.safetensors FILE"
 
 keyword: $(READY)
 	@test -n "$(WORD)" -a -n "$(RECORDINGS)" || { echo "error: say WORD=word and RECORDINGS=dir"; exit 1; }
