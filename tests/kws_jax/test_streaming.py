@@ -94,7 +94,7 @@ def whole(params: dict, config: CrnnConfig, has_memory: bool = True) -> Part:
 
 
 def verify_whole(config: CrnnConfig) -> None:
-    waveform = noise(5, 2, (BLOCKS + config.max_window_length // 2) * config.block_size + config.block_size // 3)
+    waveform = noise(5, 2, (BLOCKS + config.max_window_length // 2) * config.block_size + config.block_size - 1)
     Verifier(whole(random_variables(config)["params"], config), waveform).verify()
 
 
