@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from scipy.stats import binomtest
+
 from experiments.study.json_files import json_files_in, read_json
 from experiments.study.stream_records import OperatingPoint
 
@@ -40,6 +42,17 @@ class OwnKeyword:
     commit: str
     versions: dict[str, str]
     device: str
+
+    @property
+    def misses(self) -> tuple[float, float, float]:
+        """Share of the judged takes that is missed, and its exact 95 % interval, as if each was heard once.
+
+        References:
+            Clopper, Pearson: The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial, 1934.
+        """
+        number = self.takes["testing"]
+        ends = binomtest(round(number * self.point.miss_rate), number).proportion_ci()
+        return self.point.miss_rate, float(ends.low), float(ends.high)
 
 
 def read_own_keywords(results: Path) -> list[OwnKeyword]:
