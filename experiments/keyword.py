@@ -31,7 +31,7 @@ def main(
         recordings: Folder of recordings of it.
         negatives: Folder of recordings of anything else, of any length, without the word: some half an hour of what is
             to be heard where it listens. It matters most.
-        data: Folder of other words, laid out as Speech Commands.
+        data: Folder of other words, laid out as Speech Commands; clips of the word in it are learnt from too.
         sources: Of running speech and noise, beside the negatives.
         voices: Let synthetic voices say the word too.
         out: Folder to write; out/WORD by default. The same command goes on after a kill, and begins again with other
@@ -39,7 +39,8 @@ def main(
         quiet: Say nothing but what is wrong; OUT/keyword.json has what is known of the detector.
     """
     with silence(quiet):
-        from experiments.streams.own_keyword import Wish, make  # seconds to import, which --help does not need
+        from experiments.streams.own_corpus import Wish  # seconds to import, which --help does not need
+        from experiments.streams.own_keyword import make
 
         make(Wish(word, recordings, negatives, data, sources, voices, out or Path("out") / word))
 

@@ -1,5 +1,6 @@
 """The picture of a stream: the keyword's probability over time, above what was heard."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 DPI = 150
 AS_WRITTEN: Any = {"text.parse_math": False}  # for words from outside, whose $ is none of mathematics
 MOST_ROWS = 8  # of recordings in a picture
+OUTLINE = 4_000  # stretches of a recording that a picture tells apart
 # Okabe and Ito's palette, which the colour-blind can tell apart, without its yellow.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 RED, BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], COLOURS[4], "0.7"
@@ -104,7 +106,8 @@ def save(figure: Figure, path: Path) -> None:
     """
     check_picture(path)
     suffix = path.suffix[1:].lower()
-    with written(path) as part:
+    with written(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a word in other letters, which the file's name says
         figure.savefig(part, format=suffix, metadata={"Software": None} if suffix == "png" else None)
 
 
@@ -181,13 +184,19 @@ def plot_takes(recordings: Sequence[Any], word: str) -> Figure:
     shown = sorted(recordings, key=lambda recording: -len(recording.found))[:MOST_ROWS]
     figure = Figure(figsize=(9, 0.6 + 0.9 * len(shown)), dpi=DPI, layout="constrained")
     for axes, recording in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
-        times = np.arange(recording.samples.size) / SAMPLE_RATE
-        axes.plot(times, recording.samples, color="0.4", linewidth=0.4, rasterized=True)
+        axes.plot(*_outline(recording.samples), color="0.4", linewidth=0.4, rasterized=True)
         for (start, end), fits in zip(recording.found / SAMPLE_RATE, recording.fits, strict=True):
             axes.axvspan(start, end, color=BLUE if fits else RED, alpha=0.35, linewidth=0, hatch=None if fits else "//")
-        axes.set(xlim=(0, times[-1]), yticks=[])
+        axes.set(xlim=(0, recording.samples.size / SAMPLE_RATE), yticks=[])
         axes.set_title(recording.describe(), fontsize=7, loc="left", pad=2)
         axes.tick_params(labelsize=7)
     axes.set_xlabel("time (s)", fontsize=8)
-    figure.suptitle(f"Takes of “{word}”: blue is taken, red is too long for a clip", fontsize=9)
+    figure.suptitle(f"Takes of “{word}”: blue is taken, hatched is too long for a clip", fontsize=9)
     return figure
+
+
+def _outline(samples: Float32[np.ndarray, " samples"]) -> tuple[np.ndarray, np.ndarray]:
+    """Times in seconds and amplitudes that look the same from afar: lowest and highest of OUTLINE stretches."""
+    starts = np.linspace(0, samples.size, min(samples.size, OUTLINE), endpoint=False).astype(int)
+    ends = np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)], axis=1)
+    return np.repeat(starts / SAMPLE_RATE, 2), ends.ravel()

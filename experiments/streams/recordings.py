@@ -1,7 +1,9 @@
 """A person's own recordings of a word, cut at their pauses, and which of them are learnt from, chosen by and judged."""
 
+import logging
+import os
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,15 +12,17 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.audio import is_sound_file
+from kws_jax.data.audio import SUFFIXES, is_sound_file
 from kws_jax.data.recordings import read_sounds
 from kws_jax.data.takes import MAX_TAKE, clip_of, takes
-from kws_jax.errors import UserError
+from kws_jax.errors import UserError, printable
 
 FEWEST, ENOUGH = 10, 50  # takes
 SHARES = {"training": 0.7, "validation": 0.15, "testing": 0.15}
 FEWEST_GROUPS = 5  # people, else recordings, else stretches of them, that the parts are made of
 PIECE = 12.0  # s of running sound in one file
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,10 @@ class Recording:
     def describe(self) -> str:
         """One line."""
         taken, rest = np.count_nonzero(self.fits), np.count_nonzero(~self.fits)
+        quiet = "" if self.found.size else ": nothing stands out, so speak nearer"
         long = f", {rest} longer than {MAX_TAKE:g} s left out: pause between words" if rest else ""
         seconds = self.samples.size / SAMPLE_RATE
-        return f"{self.name}: {taken} {'take' if taken == 1 else 'takes'} in {seconds:.1f} s{long}"
+        return f"{printable(self.name)}: {taken} {'take' if taken == 1 else 'takes'} in {seconds:.1f} s{long}{quiet}"
 
 
 def read_recordings(folder: Path) -> list[Recording]:
@@ -83,10 +88,29 @@ def read_all(folder: Path) -> dict[Path, Float32[np.ndarray, " samples"]]:
     Raises:
         UserError: If there is no such folder, no sound in it, or too many are unreadable.
     """
-    paths = sorted(path for path in folder.rglob("*") if is_sound_file(path)) if folder.is_dir() else []
-    if not paths:
-        raise UserError(f"no recordings in {folder}: name a folder of .wav, .flac or .ogg files")
-    return read_sounds(paths, str(folder))
+    paths = list(_files(folder, set())) if folder.is_dir() else []
+    sounds = [path for path in paths if is_sound_file(path)]
+    if not sounds:
+        raise UserError(f"no recordings in {folder}: name a folder of {', '.join(SUFFIXES)} files")
+    if others := [path for path in paths if not is_sound_file(path)]:
+        logger.warning(
+            "left out %d files that are no %s, such as %s: ffmpeg -i FILE FILE.wav makes one of a sound",
+            *(len(others), ", ".join(SUFFIXES), printable(str(others[0]))),
+        )
+    return read_sounds(sounds, str(folder))
+
+
+def _files(place: Path, seen: set[str]) -> Iterator[Path]:
+    """A file, or those of a folder and below it but hidden ones; what links lead to again is there once."""
+    if (real := os.path.realpath(place)) in seen:
+        return
+    seen.add(real)
+    if not place.is_dir():
+        yield place
+        return
+    for path in sorted(place.iterdir()):
+        if not path.name.startswith("."):
+            yield from _files(path, seen)
 
 
 def _recording(path: Path, samples: Float32[np.ndarray, " samples"]) -> Recording:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int16
 
-from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.decoding import Oddity, blocks, open_sound
+from kws_jax.data.resampling import Resampler
 from kws_jax.errors import printable
 
 __all__ = [
     "FULL_SCALE",
     "LOUDEST",
+    "SUFFIXES",
     "as_float",
     "checked_samples",
     "decode",
@@ -23,7 +24,7 @@ __all__ = [
     "to_pcm",
 ]
 
-SUFFIXES = (".wav", ".flac", ".ogg")
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 FULL_SCALE = 32_768  # int16 steps per unit of amplitude
 LOUDEST = 32_768.0  # amplitude: samples beyond it are clipped, so that no power overflows float32
 
@@ -73,23 +74,15 @@ def decode(
     path: str | Path, max_seconds: float | int | None = None
 ) -> tuple[Float32[np.ndarray, "samples"], str | None]:
     """The samples of `read_audio`, and what is odd about them."""
-    oddity, mixed = Oddity(), []
-    with open_sound(path) as sound:
-        sample_rate = sound.samplerate
-        for block in blocks(sound, math.inf if max_seconds is None else math.ceil(max_seconds * sample_rate)):
+    oddity, parts = Oddity(), []
+    with open_sound(path) as sound, np.errstate(all="ignore"):  # what is not finite is said below
+        resampler = Resampler(sound.samplerate)
+        for block in blocks(sound, math.inf if max_seconds is None else math.ceil(max_seconds * sound.samplerate)):
             oddity.add(block)
-            with np.errstate(all="ignore"):  # what is not finite is said below
-                mixed.append(block.mean(axis=1))
-    if not mixed:
+            parts.append(resampler.push(block.mean(axis=1)).astype(np.float32))
+    if not parts:
         raise ValueError("no samples")
-    samples = np.concatenate(mixed)
-    if sample_rate != SAMPLE_RATE:
-        divisor = math.gcd(sample_rate, SAMPLE_RATE)
-        from scipy.signal import resample_poly  # half a second to import, which few files need
-
-        samples = resample_poly(samples, SAMPLE_RATE // divisor, sample_rate // divisor)
-    with np.errstate(all="ignore"):
-        samples = samples.astype(np.float32)
+    samples = np.concatenate([*parts, resampler.flush().astype(np.float32)])
     if not np.isfinite(samples).all():
         raise ValueError("NaN or infinite samples")
     return samples, oddity.found()

@@ -69,7 +69,7 @@ def speaker_percentage(speaker: str) -> float:
 
 def name_in(identity: str, low: int, high: int) -> str:
     """A name of eight digits for a speaker, the same for the same identity, whose place lies in [low, high)."""
-    names = (hashlib.sha1(f"{identity} {salt}".encode()).hexdigest()[:8] for salt in range(1000))
+    names = (hashlib.sha1(os.fsencode(f"{identity} {salt}")).hexdigest()[:8] for salt in range(1000))
     return next(name for name in names if low <= speaker_percentage(name) < high)
 
 

@@ -65,7 +65,7 @@ def generate_corpus(
         num_speakers: In [3, MAX_SPEAKERS].
         clips_per_word: Takes of a command by each speaker, at different pitch and rate; there is one of each of the
             words that sound like the keyword, which would else be most of the errors.
-        clips_of_keyword: Takes of the keyword by each speaker.
+        clips_of_keyword: Takes of the keyword by each speaker; with 0 they need not be able to say it.
 
     Returns:
         The folder.
@@ -100,7 +100,7 @@ def _in_fresh_process(command: str, folder: Path, arguments: dict[str, Any]) -> 
 def _corpus(
     folder: Path, keyword: str, seed: int, num_speakers: int, clips_per_word: int, clips_of_keyword: int
 ) -> None:
-    if not 3 <= num_speakers <= MAX_SPEAKERS or min(clips_per_word, clips_of_keyword) < 1:
+    if not 3 <= num_speakers <= MAX_SPEAKERS or clips_per_word < 1 or clips_of_keyword < 0:
         raise UserError(f"a corpus needs 3 to {MAX_SPEAKERS} speakers (not {num_speakers}) and a clip of each word")
 
     def write(target: Path) -> None:

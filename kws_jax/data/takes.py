@@ -1,7 +1,10 @@
 """A recording cut at its pauses: the words in it, each as a clip of a second."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from numpy.lib.stride_tricks import sliding_window_view
 
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.corpus import CLIP_LENGTH
@@ -9,16 +12,15 @@ from kws_jax.data.corpus import CLIP_LENGTH
 __all__ = ["MAX_TAKE", "clip_of", "takes"]
 
 FRAME, HOP = SAMPLE_RATE // 40, SAMPLE_RATE // 100  # samples: 25 ms of sound are measured every 10 ms
+PART = math.gcd(FRAME, HOP)  # samples
 PAUSE = 0.2  # s: a shorter silence lies within a word, before a "t" say
 MIN_TAKE = 0.1  # s: what is shorter is a click
 MAX_TAKE = 0.96  # s: what is longer does not fit into a clip with its edges
 EDGE = 0.04  # s of what is around a word that belong to it: its soft ends
 SINGLE = 1.6  # s: a recording that is no longer holds one take
-RANGE = 12.0  # dB: in a recording whose loudest and softest tenths are nearer than that, no word stands out
-SHARE, DEPTH = (
-    0.35,
-    25.0,
-)  # a word's frames are louder than that share of the range, and than the loudest less so many dB
+RANGE = 12.0  # dB: in a recording whose loudest and softest frames are nearer than that, no word stands out
+SHARE = 0.35  # of that range, that a word's frames are above,
+DEPTH = 25.0  # dB: and this much below the loudest at most
 LEAST_POWER = 1e-10  # of a frame, so that digital silence has a level
 
 
@@ -66,6 +68,9 @@ def clip_of(
 
 def _level(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " frames"]:
     """Level of every frame in dB."""
-    energy = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
-    starts = np.arange(0, samples.size - FRAME + 1, HOP)
-    return 10 * np.log10((energy[starts + FRAME] - energy[starts]) / FRAME + LEAST_POWER)
+    if samples.size < FRAME:
+        return np.zeros(0)
+    parts = samples[: samples.size // PART * PART].reshape(-1, PART)
+    energy = np.einsum("ij,ij->i", parts, parts, dtype=np.float64)
+    power = sliding_window_view(energy, FRAME // PART)[:: HOP // PART].sum(axis=1) / FRAME
+    return 10 * np.log10(power + LEAST_POWER)

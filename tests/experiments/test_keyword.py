@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from experiments.streams import own_keyword
-from experiments.streams.own_keyword import Wish, lay_out
+from experiments.streams.own_corpus import Wish, lay_out
 from experiments.streams.recordings import FEWEST, Recording, divided, pieces, read_recordings
 from kws_jax.checkpoint import describe
 from kws_jax.data.corpus import load_corpus
