@@ -60,7 +60,7 @@ def silence(wanted: bool) -> Iterator[None]:
         yield
         return
     os.environ["TQDM_DISABLE"] = "1"  # which tqdm reads as it is imported
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    with open(os.devnull, "w", errors="replace") as nowhere, redirect_stdout(nowhere):
         yield
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import soundfile
+from jaxtyping import Float32
 
 from experiments.streams.recordings import Recording, pieces, read_all
 from experiments.study.task import DataSource
@@ -104,7 +106,7 @@ def _write_takes(recordings: Sequence[Recording], parts: Sequence[Sequence[str]]
     for recording, row in zip(recordings, parts, strict=True):
         for clip, part in zip(recording.clips(), row, strict=True):
             speaker = name_in(f"{recording.person or recording.name} {part}", *PLACES[part])
-            soundfile.write(folder / f"{speaker}_nohash_{takes[speaker]}.wav", to_pcm(clip), SAMPLE_RATE)
+            _write(folder / f"{speaker}_nohash_{takes[speaker]}.wav", clip)
             takes[speaker] += 1
 
 
@@ -117,7 +119,11 @@ def _write_pieces(folder: Path, target: Path) -> None:
             for piece in pieces(samples):
                 part = PARTS_OF_PIECES[number % len(PARTS_OF_PIECES)]
                 name = f"{name_in(f'{path.name} {part}', *SPEECH_PARTS[part])}-{number}.flac"
-                soundfile.write(made / name, to_pcm(piece), SAMPLE_RATE)
+                _write(made / name, piece)
                 number += 1
         if not number:
             raise UserError(f"{folder} holds nothing but silence: record what is heard where it is to listen")
+
+
+def _write(path: Path, samples: Float32[np.ndarray, " samples"]) -> None:
+    soundfile.write(os.fsencode(path), to_pcm(samples), SAMPLE_RATE, format=path.suffix[1:].upper())

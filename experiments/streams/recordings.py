@@ -1,9 +1,8 @@
 """A person's own recordings of a word, cut at their pauses, and which of them are learnt from, chosen by and judged."""
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -88,29 +87,22 @@ def read_all(folder: Path) -> dict[Path, Float32[np.ndarray, " samples"]]:
     Raises:
         UserError: If there is no such folder, no sound in it, or too many are unreadable.
     """
-    paths = list(_files(folder, set())) if folder.is_dir() else []
-    sounds = [path for path in paths if is_sound_file(path)]
+    paths = sorted(path for path in folder.rglob("*") if path.name[0] != ".") if folder.is_dir() else []
+    sounds, others = [], []
+    for path in paths:
+        if is_sound_file(path):
+            sounds.append(path)
+        elif path.is_symlink() or not path.is_dir():
+            others.append(path)
+    suffixes = ", ".join(SUFFIXES)
     if not sounds:
-        raise UserError(f"no recordings in {folder}: name a folder of {', '.join(SUFFIXES)} files")
-    if others := [path for path in paths if not is_sound_file(path)]:
+        raise UserError(f"no recordings in {folder}: name a folder of {suffixes} files")
+    if others:
         logger.warning(
-            "left out %d files that are no %s, such as %s: ffmpeg -i FILE FILE.wav makes one of a sound",
-            *(len(others), ", ".join(SUFFIXES), printable(str(others[0]))),
+            "left out %d that are neither folders nor %s files, such as %s: ffmpeg -i FILE FILE.wav makes one",
+            *(len(others), suffixes, printable(str(others[0]))),
         )
     return read_sounds(sounds, str(folder))
-
-
-def _files(place: Path, seen: set[str]) -> Iterator[Path]:
-    """A file, or those of a folder and below it but hidden ones; what links lead to again is there once."""
-    if (real := os.path.realpath(place)) in seen:
-        return
-    seen.add(real)
-    if not place.is_dir():
-        yield place
-        return
-    for path in sorted(place.iterdir()):
-        if not path.name.startswith("."):
-            yield from _files(path, seen)
 
 
 def _recording(path: Path, samples: Float32[np.ndarray, " samples"]) -> Recording:

@@ -1,15 +1,18 @@
 """A person's own word: whose takes are learnt from, what the corpus of them is, and a detector in the end."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from experiments.plots import OUTLINE, plot_takes, save
 from experiments.streams import own_keyword
 from experiments.streams.own_corpus import Wish, lay_out
 from experiments.streams.recordings import FEWEST, Recording, divided, pieces, read_recordings
@@ -140,6 +143,62 @@ def test_bad_wishes_are_one_line(scene_corpus: Path, tmp_path: Path):
     ):
         with pytest.raises(UserError, match=message):
             own_keyword.make(wish_of(scene_corpus, tmp_path, **changes))
+
+
+def test_what_is_left_out_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_recordings(tmp_path, ["ann"], FEWEST)
+    soundfile.write(tmp_path / "b.mp3", said(1, [0.4] * 3), RATE, format="MP3", subtype="MPEG_LAYER_III")
+    assert [found.name for found in read_recordings(tmp_path)] == ["ann/0.flac", "b.mp3"]
+    assert not caplog.records
+    (tmp_path / ".hidden").touch()
+    (tmp_path / "c.m4a").touch()
+    (tmp_path / "link").symlink_to("ann")
+    assert len(read_recordings(tmp_path)) == 2
+    assert re.search(r"left out 2 that are neither .*c\.m4a: ffmpeg", caplog.text)
+
+
+def test_no_folder_is_two_things(scene_corpus: Path, tmp_path: Path):
+    wish = wish_of(scene_corpus, tmp_path)
+    speech = {"sources": SceneSources((tmp_path / "mine",))}
+    within = [{"out": wish.recordings / "out"}, {"recordings": wish.out / "mine"}, {"data": wish.out / "clips"}]
+    for changes in ({"negatives": tmp_path}, {"data": wish.recordings}, speech, *within):
+        for folder in {"data", "recordings", "negatives"} & changes.keys():
+            changes[folder].mkdir(parents=True, exist_ok=True)
+        with pytest.raises(UserError, match="would hold the same files: name folders that lie side by side"):
+            own_keyword.make(replace(wish, **changes))
+
+
+def test_what_others_say_of_the_word_is_learnt_from_alone(scene_corpus: Path, tmp_path: Path):
+    wish = wish_of(scene_corpus, tmp_path, word="Happy")
+    recordings = read_recordings(wish.recordings)
+    corpus = load_corpus(lay_out(wish, recordings, divided(recordings)[1]).folder)
+    assert set(corpus.words) == {"Happy", "bed"}, "the word in other letters is no other word"
+    theirs = load_corpus(scene_corpus)
+    learnt = int(theirs.labels("happy")[split_official(theirs).training].sum())
+    assert learnt
+    split, labels = split_official(corpus), corpus.labels("Happy")
+    counts = [int(labels[getattr(split, part)].sum()) for part in ("training", "validation", "testing")]
+    assert counts == [12 + learnt, 4, 4]
+
+
+def test_silence_is_no_running_sound(scene_corpus: Path, tmp_path: Path):
+    (tmp_path / "room").mkdir()
+    soundfile.write(tmp_path / "room" / "a.wav", np.zeros(RATE), RATE)
+    wish = wish_of(scene_corpus, tmp_path, negatives=tmp_path / "room")
+    with pytest.raises(UserError, match="room holds nothing but silence"):
+        own_keyword.make(wish)
+    assert not (wish.out / "speech").exists()
+
+
+@pytest.mark.parametrize("word", ["$x^$", "你好", "hey  you"])
+def test_takes_are_drawn_whatever_they_are_called(word: str, tmp_path: Path):
+    found = replace(recording(f"{word}\x1b", "me", 3), samples=noise(0, 1, 3 * RATE)[0])
+    save(plot_takes([found], word), tmp_path / "takes.png")
+    (axes,) = plot_takes([found], word).axes
+    times, heights = axes.lines[0].get_data()
+    assert len(times) <= 2 * OUTLINE
+    assert (heights.min(), heights.max()) == (found.samples.min(), found.samples.max())
+    assert 0 <= times[0] <= times[-1] < 3
 
 
 @pytest.mark.slow
