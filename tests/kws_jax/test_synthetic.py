@@ -101,6 +101,13 @@ def test_an_interrupted_run_leaves_the_old_corpus(tmp_path):
 
 
 @needs_espeak
+def test_a_word_that_need_not_be_said_may_be_of_any_length(tmp_path):
+    corpus = synthetic.generate_corpus(tmp_path / "corpus", "ключевое слово", num_speakers=3, clips_of_keyword=0)
+    assert (corpus / "yes").is_dir()
+    assert not (corpus / "ключевое слово").exists()
+
+
+@needs_espeak
 def test_a_keyword_too_long_for_a_second_is_one_line_and_leaves_nothing(tmp_path):
     with pytest.raises(UserError, match="within one second") as error:
         synthetic.generate_demo_tracks(tmp_path / "demo", "supercalifragilistic expialidocious in a sentence")
