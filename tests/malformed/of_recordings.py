@@ -236,7 +236,7 @@ CASES = [
         for link in ("bob", "bob.wav")
         for target in ("ann", ".", "..", "ann/ten.wav", "nowhere", "bob", "/dev/null", "/proc/self", "bob.wav/..")
     ),
-    *(Case("words", name_of(word), lambda folder, word=word: started(folder, word)) for word in WORDS),
+    *(Case("words of one's own", f"{len(word)}: {name_of(word)}", lambda folder, word=word: started(folder, word)) for word in WORDS),
     *(
         Case("folders", f"{name}: {place}", placed(**{name: place}))
         for name in ("recordings", "negatives", "data", "out")
