@@ -11,7 +11,7 @@ import soundfile
 
 from experiments.keyword import main
 from experiments.streams import own_keyword
-from experiments.streams.recordings import divided, pieces, read_all, read_recordings
+from experiments.streams.recordings import divided, pieces, read_recordings
 from kws_jax.command import command
 from kws_jax.data.sources import SceneSources
 from kws_jax.data.takes import clip_of, takes
@@ -163,12 +163,9 @@ def made_as(format: str, subtype: str, rate: int, channels: int, suffix: str) ->
 
 
 def among(make: Callable[[Path], object], number: int, suffix: str = ".wav") -> Callable[[Path], None]:
-    """Files that are none, among a person's recordings and among what is not the word."""
-
     def run(folder: Path) -> None:
         for index in range(number):
             make(mine(folder) / f"{index}{suffix}")
-        read_all(folder / "mine")
         divide(folder / "mine")
 
     return run
@@ -236,7 +233,10 @@ CASES = [
         for link in ("bob", "bob.wav")
         for target in ("ann", ".", "..", "ann/ten.wav", "nowhere", "bob", "/dev/null", "/proc/self", "bob.wav/..")
     ),
-    *(Case("words of one's own", f"{len(word)}: {name_of(word)}", lambda folder, word=word: started(folder, word)) for word in WORDS),
+    *(
+        Case("words of one's own", f"{len(word)}: {name_of(word)}", lambda folder, word=word: started(folder, word))
+        for word in WORDS
+    ),
     *(
         Case("folders", f"{name}: {place}", placed(**{name: place}))
         for name in ("recordings", "negatives", "data", "out")
