@@ -9,8 +9,6 @@ from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 
-from scipy.stats import binomtest
-
 from experiments.plots import plot_takes, save
 from experiments.streams import demo
 from experiments.streams.evaluation import Job, judge_checkpoint
@@ -115,11 +113,10 @@ def _report(wish: Wish, own: OwnKeyword) -> Iterator[str]:
     if own.point.threshold is None:
         yield "no threshold keeps it below an alarm an hour: it needs more takes, and more of what is not the word"
     else:
-        heard = 1 - own.point.miss_rate
-        ends = binomtest(round(judged * heard), judged).proportion_ci()
+        missed, least, most = own.misses
         yield (
-            f"heard: {heard:.0%} of {judged} takes that it did not learn from, in noise and without "
-            f"({ends.low:.0%} to {ends.high:.0%}, since they are few)"
+            f"heard: {1 - missed:.0%} of {judged} takes that it did not learn from, in noise and without "
+            f"({1 - most:.0%} to {1 - least:.0%}, since they are few)"
         )
         low, high = own.point.false_alarms_interval
         yield (
