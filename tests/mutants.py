@@ -28,11 +28,14 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 TESTED_BY = {
-    "kws_jax/state_dict.py": ["tests/conversion/test_state_dict.py"],
+    "kws_jax/state_dict.py": ["tests/conversion/test_state_dict.py", "tests/conversion/test_files.py"],
     "kws_jax/number_formats.py": ["tests/conversion/test_formats.py", "tests/torch_ref/test_packing.py"],
     "kws_jax/training/quantization.py": ["tests/kws_jax/test_quantization.py"],
     "kws_jax/training/pruning.py": ["tests/kws_jax/test_pruning.py"],
-    "kws_jax/streaming/functions.py": ["tests/kws_jax/test_streaming.py"],
+    "kws_jax/streaming/functions.py": [
+        "tests/kws_jax/test_streaming.py",
+        "tests/conversion/test_streaming_classes.py",
+    ],
     "kws_jax/evaluation/metrics.py": ["tests/kws_jax/test_metrics.py"],
 }
 COPIED = ("kws_jax", "torch_ref", "conversion", "experiments", "tests", "checkpoints", "pyproject.toml")

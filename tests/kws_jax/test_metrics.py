@@ -129,8 +129,9 @@ def test_bad_input(metric: Callable, scores: list[float], labels: list[int], mes
 
 def test_bad_range_and_weights() -> None:
     scores, labels = np.array([0.1, 1.2]), np.array([0, 1])
-    with pytest.raises(ValueError, match=r"\[0, 1\], found 0.1 to 1.2"):
-        au_fa_fr(scores, labels)
+    for scale, found in ((1.0, "0.1 to 1.2"), (-0.5, "-0.6 to -0.05")):
+        with pytest.raises(ValueError, match=rf"\[0, 1\], found {found}"):
+            au_fa_fr(scale * scores, labels)
     for weights, message in (
         ([0, 1], "no class without"),
         ([1, -1], "at least 0"),

@@ -118,3 +118,9 @@ def test_batch_normalisation_comes_first(scheme: str):
     params = init_variables(jax.random.key(0), STUDENT)["params"]
     with pytest.raises(ValueError, match="fold batch normalisation"):
         fake_quantize_params(params, scheme)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 5)])
+def test_groups_divide_the_outputs(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match="do not divide into 2 groups"):
+        quantize_weights(jnp.ones(shape), Grid(bits=8, groups=2, half_scales=False))
