@@ -1,6 +1,7 @@
 """What a run trains on: clips or scenes of its training speakers, ready to be augmented, and what an epoch draws."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ from kws_jax.training.training_set import TrainingSet, cached_mel_power, framing
 SCENES = "scenes"  # folder of mel power of scenes, which runs of a keyword and a front end share
 SCENES_FORMAT = 2  # raise it when glueing changes, so that no scenes of before are taken
 MINUTES_PER_STREAM = 10.0
+LEAST_NOISE = 10.0  # s, longer than any window that is learnt from
 Draw = Callable[[int], np.ndarray]
 
 
@@ -51,7 +53,7 @@ def _clips(setting: Setting, frontend: FrontendConfig, task: Task) -> tuple[Trai
     clips = task.corpus.waveforms[training]
     offsets = framing_offsets(frontend.hop_length, setting.framings)
     power = np.concatenate([cached_mel_power(frontend, moved(clips, offset)) for offset in offsets])
-    noise = joined_mel_power(frontend, task.corpus.background)
+    noise = noise_power(frontend, task.corpus.background)
     training_set = TrainingSet(jnp.asarray(power), jnp.tile(jnp.asarray(labels), setting.framings), jnp.asarray(noise))
 
     def draw(epoch: int) -> np.ndarray:
@@ -86,7 +88,7 @@ def _scene_set(hours: float, frontend: FrontendConfig, task: Task) -> SceneSet:
         material = gather(task.corpus, task.keyword, task.split, "training", task.source.sources)
         scenes = build_scenes(material, hours, min(MINUTES_PER_STREAM, 60 * hours), 0, TRAINED)
         powers = (joined_mel_power(frontend, (waveform,)) for waveform in scenes.waveforms)
-        noise = joined_mel_power(frontend, material.noise)
+        noise = noise_power(frontend, material.noise)
         with written(path) as part, part.open("wb") as file:
             np.savez(
                 file, **join_scenes(frontend, powers, scenes.keyword_intervals, noise, _rounding(frontend))._asdict()
@@ -99,6 +101,13 @@ def _rounding(frontend: FrontendConfig) -> np.ndarray:
     """Mel power of a minute of errors of rounding to 16 bits: white, and as large as half a step."""
     errors = np.random.default_rng(0).uniform(-0.5, 0.5, 60 * SAMPLE_RATE) / FULL_SCALE
     return joined_mel_power(frontend, (errors.astype(np.float32),))
+
+
+def noise_power(frontend: FrontendConfig, recordings: Sequence[np.ndarray]) -> np.ndarray:
+    """Mel power of noise, of silence where there is none, again and again until there are LEAST_NOISE seconds."""
+    power = joined_mel_power(frontend, recordings)
+    least = math.ceil(LEAST_NOISE * SAMPLE_RATE / frontend.hop_length)
+    return np.tile(power, (math.ceil(least / len(power)), 1)) if len(power) < least else power
 
 
 def joined_mel_power(frontend: FrontendConfig, recordings: Sequence[np.ndarray]) -> np.ndarray:

@@ -4,15 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.study.material import joined_mel_power, training_material
+from experiments.study.material import LEAST_NOISE, joined_mel_power, noise_power, training_material
 from experiments.study.settings import STUDENT_314X, Setting
-from kws_jax.config import FrontendConfig
+from kws_jax.config import SAMPLE_RATE, FrontendConfig
 from kws_jax.data.audio import to_float
 from kws_jax.training.recipe import Recipe
 from kws_jax.training.training_set import cached_mel_power, framing_offsets, moved
+from tests.helpers.models import noise
 from tests.helpers.tiny_corpus import task_of
 from tests.tolerances import SAME_FRAMEWORK
 
@@ -66,3 +68,12 @@ def test_every_draw_takes_a_framing(tone_corpus: Path, tmp_path: Path):
         shares = np.bincount(draw(epoch) // count, minlength=4) / len(draw(epoch))
         assert shares.min() > 0.15
     assert (draw(0) // count != draw(1) // count).any()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 3.7])
+def test_little_noise_is_heard_again_and_again(seconds: float):
+    recordings = [noise(0, 1, round(seconds * SAMPLE_RATE))[0]] if seconds else []
+    once, power = joined_mel_power(FRONTEND, recordings), noise_power(FRONTEND, recordings)
+    assert len(power) * FRONTEND.hop_length >= LEAST_NOISE * SAMPLE_RATE
+    assert len(power) % len(once) == 0
+    np.testing.assert_array_equal(power, np.resize(once, power.shape))
