@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import soundfile
 import torch
 from torch import nn
 
 from conversion.files import from_module
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
-from kws_jax.data.audio import read_audio
+from kws_jax.data.recordings import read_named
 from kws_jax.errors import UserError
 from kws_jax.frontend import mel_power
 from kws_jax.model import Crnn
@@ -148,10 +147,7 @@ def some_audio(audio: Path | None, shortest: int) -> np.ndarray:
     """
     if audio is None:
         return np.random.default_rng(0).normal(0, 0.1, (4, max(SAMPLE_RATE, shortest))).astype(np.float32)
-    try:
-        samples = read_audio(audio)
-    except (OSError, ValueError, soundfile.SoundFileError) as error:
-        raise UserError(f"{audio} cannot be read: {error}") from error
+    samples = read_named(audio)
     if len(samples) < shortest:
         found, wanted = (length / SAMPLE_RATE for length in (len(samples), shortest))
         raise UserError(f"{audio} is {found:.2f} s long: give {wanted:.2f} s or more")

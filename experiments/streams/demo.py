@@ -1,31 +1,28 @@
 """Two tracks of running speech with the keyword between them through a checkpoint, and the picture of it."""
 
 import hashlib
-import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import soundfile
 from jaxtyping import Float32, Int16
 
 from experiments.plots import StreamResult, check_picture, plot_stream, save
 from experiments.study.environment import ROOT
+from experiments.study.json_files import write_json
 from kws_jax.checkpoint import SUFFIX, describe, load_deployed
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.cost import macs_per_clip
-from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm
+from kws_jax.data.audio import is_sound_file, read_audio, to_float, to_pcm, write_wav
 from kws_jax.data.decoding import UNREADABLE, check_unreadable, said
-from kws_jax.data.recordings import speech_files
+from kws_jax.data.recordings import read_named, speech_files
 from kws_jax.data.splits import TESTING_PERCENTAGE, VALIDATION_PERCENTAGE, speaker_percentage
 from kws_jax.data.synthetic import generate_demo_tracks
 from kws_jax.detector import Detector
 from kws_jax.errors import UserError
-from kws_jax.files import check_writable, written
+from kws_jax.files import check_writable
 from kws_jax.model import frames_of
 from kws_jax.streaming import StreamingKws
 
@@ -67,7 +64,7 @@ def draw(
     """Draws the demo of a checkpoint; see `experiments.stream_demo`, and `choose_files` for what is given."""
     check_picture(out)
     outputs = (out, out.with_suffix(".json"), out.with_suffix(".wav"))
-    for path in outputs:
+    for path in outputs[1:]:
         check_writable(path)
     config, variables, about = load_deployed(checkpoint)
     keyword = keyword or about.keyword
@@ -75,7 +72,7 @@ def draw(
     files = choose_files(given, data, speech, keyword)
     if lost := {path.resolve() for path in outputs} & {file.resolve() for file in files}:
         raise UserError(f"{min(lost).name} is both read and written: give --out another name")
-    glued = glue(*map(_read, files))
+    glued = glue(*map(read_named, files))
     if len(glued.pcm) <= config.frontend.padding:
         raise UserError(f"{', '.join(map(str, files))} are {len(glued.pcm)} samples in all: give longer recordings")
     kws = StreamingKws(variables["params"], config)
@@ -94,7 +91,8 @@ def draw(
     frames = np.asarray(frames_of(variables, config, jnp.asarray(to_float(glued.pcm))[None])[0])
     unit = "PCEN" if config.has_pcen else "log-mel power (natural log)"
     save(plot_stream(result, frames, unit, len(glued.pcm) / SAMPLE_RATE), out)
-    _write(outputs[1:], glued, {"files": [file.name for file in files], "gains": glued.gains} | result.to_json())
+    write_json(outputs[1], {"files": [file.name for file in files], "gains": glued.gains} | result.to_json())
+    write_wav(outputs[2], glued.pcm)
     print(result.describe())
     print("\n".join(map(str, outputs)))
 
@@ -188,19 +186,3 @@ def _tracks(speech: Path) -> tuple[Path | None, Path | None]:
 def _is_testing(clip: Path) -> bool:
     percentage = speaker_percentage(clip.stem.split("_nohash_")[0])
     return VALIDATION_PERCENTAGE <= percentage < VALIDATION_PERCENTAGE + TESTING_PERCENTAGE
-
-
-def _read(file: Path) -> np.ndarray:
-    try:
-        return read_audio(file)
-    except UNREADABLE as error:
-        raise UserError(f"{file} cannot be read: {said(error)}") from error
-
-
-def _write(paths: Sequence[Path], glued: Glued, record: dict[str, Any]) -> None:
-    """JSON and sound beside the picture."""
-    text, wav = paths
-    with written(text) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n")
-    with written(wav) as part:
-        soundfile.write(part, glued.pcm, SAMPLE_RATE, subtype="PCM_16", format="WAV")

@@ -10,13 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from kws_jax.config import SAMPLE_RATE
-from kws_jax.data.audio import to_pcm
+from kws_jax.data.audio import to_pcm, write_wav
 from kws_jax.detector import Detection
 from kws_jax.errors import printable
-from kws_jax.files import check_writable, written
+from kws_jax.files import check_writable
 
 SAVED = 2 * SAMPLE_RATE  # samples up to the end of what triggered
 LATE = SAMPLE_RATE  # samples that a step may lie behind what was heard
@@ -76,9 +75,7 @@ class Clips(Observer):
         stop = max(0, len(self._heard) - self._end + round(detection.time * SAMPLE_RATE))
         word = "".join(letter if letter.isalnum() else "_" for letter in keyword)[:40]
         path = self._folder / f"{self._began}-{detection.time:010.3f}-{word}.wav"
-        with written(path) as part:
-            clip = to_pcm(self._heard[max(0, stop - SAVED) : stop])
-            soundfile.write(part, clip, SAMPLE_RATE, "PCM_16", format="WAV")
+        write_wav(path, to_pcm(self._heard[max(0, stop - SAVED) : stop]))
 
 
 class Picture(Observer):

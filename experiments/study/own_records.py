@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy.stats import binomtest
-
 from experiments.study.json_files import json_files_in, read_json
 from experiments.study.stream_records import OperatingPoint
 
@@ -50,6 +48,8 @@ class OwnKeyword:
         References:
             Clopper, Pearson: The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial, 1934.
         """
+        from scipy.stats import binomtest  # half a second to import, which whoever reads records alone saves
+
         number = self.takes["testing"]
         ends = binomtest(round(number * self.point.miss_rate), number).proportion_ci()
         return self.point.miss_rate, float(ends.low), float(ends.high)

@@ -5,11 +5,14 @@ import math
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from jaxtyping import Float32, Int16
 
+from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.decoding import Oddity, blocks, open_sound
 from kws_jax.data.resampling import Resampler
 from kws_jax.errors import printable
+from kws_jax.files import written
 
 __all__ = [
     "FULL_SCALE",
@@ -22,6 +25,7 @@ __all__ = [
     "read_audio",
     "to_float",
     "to_pcm",
+    "write_wav",
 ]
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -86,6 +90,12 @@ def decode(
     if not np.isfinite(samples).all():
         raise ValueError("NaN or infinite samples")
     return samples, oddity.found()
+
+
+def write_wav(path: Path, pcm: Int16[np.ndarray, "samples"]) -> None:
+    """Writes 16-bit PCM at 16 kHz as a WAV, whatever the name, whole or not at all."""
+    with written(path) as part:
+        soundfile.write(part, pcm, SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
 
 def checked_samples(samples: np.ndarray, sample_rate: int, expected_rate: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int16, Int32, Shaped
 from kws_jax.config import SAMPLE_RATE
 from kws_jax.data.audio import decode, is_sound_file
 from kws_jax.data.clip_cache import CLIP_LENGTH, cache_key, read_cache, write_cache
-from kws_jax.data.decoding import NAMED, UNREADABLE, check_unreadable, said
+from kws_jax.data.decoding import NAMED, UNREADABLE, check_unreadable, said, warn_left_out
 from kws_jax.errors import UserError, printable
 
 __all__ = ["CLIP_LENGTH", "Corpus", "load_corpus"]
@@ -112,8 +112,7 @@ def load_corpus(folder: str | Path, cache_dir: str | Path | None = None) -> Corp
 
 
 def _warn(folder: Path, unreadable: dict[str, str], odd: dict[str, str], total: int) -> None:
-    for name, reason in unreadable.items():
-        logger.warning("left out unreadable %s: %s", printable(name), reason)
+    warn_left_out(unreadable)
     if unreadable:
         logger.warning("left out %d unreadable of %d files in %s", len(unreadable), total, folder)
     for name, what in islice(odd.items(), NAMED):

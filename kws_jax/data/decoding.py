@@ -1,5 +1,6 @@
 """Sound files in blocks, whatever length they claim, and what is odd about how a recording was made."""
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from jaxtyping import Float64
 
 from kws_jax.errors import UserError, printable
 
-__all__ = ["UNREADABLE", "Oddity", "blocks", "check_rate", "check_unreadable", "open_sound", "said"]
+__all__ = ["UNREADABLE", "Oddity", "blocks", "check_rate", "check_unreadable", "open_sound", "said", "warn_left_out"]
 
 UNREADABLE = (OSError, ValueError, soundfile.SoundFileError)  # what a file that is no good sound raises
 BLOCK = 160_000  # values at a time: 10 s of one channel at 16 kHz
@@ -22,6 +23,8 @@ TOLERATED = 0.01  # share of a folder's files that may be unreadable
 NAMED = 10  # of many files
 FEW = 3  # files that may be so in any case, if others are not
 DEAD = 1e-6  # of the loudest channel's energy: a channel to which nothing was connected
+
+logger = logging.getLogger(__name__)
 
 
 class _InOrder(soundfile.SoundFile):
@@ -91,6 +94,12 @@ def check_unreadable(reasons: Mapping[str, str], total: int, where: str | Path) 
         more = f" and {len(reasons) - NAMED} more" if len(reasons) > NAMED else ""
         share = f"{len(reasons)} of {total} sounds in {where} are unreadable"
         raise UserError(f"{share}: restore or delete {', '.join(named)}{more}")
+
+
+def warn_left_out(reasons: Mapping[str, str]) -> None:
+    """Names the files that `check_unreadable` lets pass."""
+    for name, reason in reasons.items():
+        logger.warning("left out unreadable %s: %s", printable(name), reason)
 
 
 class Oddity:

@@ -1,7 +1,6 @@
 """Running speech and noise on disk: whose recordings are of which part, and what is said in them."""
 
 import csv
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +9,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from kws_jax.data.audio import is_sound_file, read_audio, to_pcm
-from kws_jax.data.decoding import UNREADABLE, check_unreadable, said
+from kws_jax.data.decoding import UNREADABLE, check_unreadable, said, warn_left_out
 from kws_jax.data.sources import SceneSources
 from kws_jax.data.splits import speaker_percentage
-from kws_jax.errors import UserError, printable
+from kws_jax.errors import UserError
 
 SPEECH_PARTS = {"training": (0, 60), "validation": (60, 80), "testing": (80, 101)}  # % of the speakers, by hash
 NOISE_FOLDS = {"training": "123", "validation": "4", "testing": "5"}  # of recordings <kind>_<fold>-<name>
-
-logger = logging.getLogger(__name__)
 
 
 def check_sources(sources: SceneSources) -> None:
@@ -112,9 +109,20 @@ def read_sounds(paths: Sequence[Path], where: str) -> dict[Path, Float32[np.ndar
         except UNREADABLE as error:
             unreadable[str(path)] = said(error)
     check_unreadable(unreadable, len(paths), where)
-    for name, reason in unreadable.items():
-        logger.warning("left out unreadable %s: %s", printable(name), reason)
+    warn_left_out(unreadable)
     return recordings
+
+
+def read_named(path: Path) -> Float32[np.ndarray, "_"]:
+    """One recording at 16 kHz.
+
+    Raises:
+        UserError: If it cannot be read; it names the file.
+    """
+    try:
+        return read_audio(path)
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read: {said(error)}") from error
 
 
 def read_transcripts(path: Path) -> dict[str, str]:

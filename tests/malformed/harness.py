@@ -1,7 +1,10 @@
 """What must come of any input: it is taken, or refused in one line that can be printed, and nothing half is left."""
 
+import atexit
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +32,13 @@ class Case(NamedTuple):
     name: str
     run: Callable[[Path], object]
     errors: tuple[type[Exception], ...] = ()
+
+
+def kept_folder() -> Path:
+    """A folder for what is made once for many cases; it goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="kws-malformed-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def outcome(case: Case, folder: Path) -> str:

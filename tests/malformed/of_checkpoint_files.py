@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from kws_jax import checkpoint
 from kws_jax.errors import UserError
 from tests.helpers.checkpoints import STATE, assert_holds, write_shipped
 from tests.helpers.models import TOY, random_variables
-from tests.malformed.harness import Case
+from tests.malformed.harness import Case, kept_folder
 
 WORDS = {"keyword": "happy", "threshold": 0.5}
 
@@ -26,7 +25,7 @@ WORDS = {"keyword": "happy", "threshold": 0.5}
 @cache
 def whole() -> tuple[bytes, Path]:
     """A shipped file's bytes, and a folder of the same model, which nobody changes."""
-    folder = Path(tempfile.mkdtemp(prefix="kws-malformed-"))
+    folder = kept_folder()
     checkpoint.save(folder / "flax", TOY, random_variables(TOY), checkpoint.About("happy"))
     write_shipped(folder / "a", {key: array for key, array in STATE.items() if array.ndim}, asdict(TOY), WORDS)
     return (folder / "a").read_bytes(), folder / "flax"

@@ -4,7 +4,6 @@ import contextlib
 import io
 import math
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
@@ -22,7 +21,7 @@ from kws_jax.data.audio import checked_samples
 from kws_jax.detector import Detector, DetectorConfig, detections, smooth
 from kws_jax.errors import UserError
 from tests.helpers.listening import PCM, write_model
-from tests.malformed.harness import Case
+from tests.malformed.harness import Case, kept_folder
 
 PICTURES = ("", ".", "a", "a.mp3", "a.wav/b.png", "/proc/a.png", "a" * 300 + ".png", "a.wav", "/dev/null")
 OPTIONS = {
@@ -84,7 +83,7 @@ SAMPLES = {
 @cache
 def model() -> str:
     """A checkpoint that is written once."""
-    return write_model(Path(tempfile.mkdtemp(prefix="kws-malformed-"), "toy.safetensors"))
+    return write_model(kept_folder() / "toy.safetensors")
 
 
 toy_of = cache(load_deployed)  # since to load and compile it a hundred times would show nothing

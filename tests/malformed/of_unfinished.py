@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from kws_jax.training import resume as jax_resume
-from tests.malformed.harness import Case
+from tests.malformed.harness import Case, kept_folder
 from torch_ref import resume as torch_resume
 
 
@@ -67,7 +66,7 @@ def _jax(bend: Callable[[Path], object], folder: Path) -> None:
 @functools.cache
 def _kept() -> Path:
     """What JAX keeps of a training after its first epoch."""
-    folder = Path(tempfile.mkdtemp()) / "kept"
+    folder = kept_folder() / "kept"
     with contextlib.closing(jax_resume.TrainingSaver(jax_resume.Resume(folder, interval=0.0), "toy")) as saver:
         saver.save({"weight": np.arange(3, dtype=np.float32)}, LINES)
     return folder
