@@ -30,7 +30,7 @@ def main(
         word: The word, or a few, of less than a second in all.
         recordings: Folder of recordings of it.
         negatives: Folder of recordings of anything else, of any length, without the word: some half an hour of what is
-            to be heard where it listens. It matters most.
+            to be heard where it listens.
         data: Folder of other words, laid out as Speech Commands; clips of the word in it are learnt from too.
         sources: Of running speech and noise, beside the negatives.
         voices: Let synthetic voices say the word too.

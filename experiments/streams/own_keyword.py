@@ -127,7 +127,7 @@ def _report(wish: Wish, own: OwnKeyword) -> Iterator[str]:
         yield f"listen: python -m experiments.listen --checkpoint {file} --microphone"
     if not (wish.negatives or wish.sources.speech):
         yield (
-            "next: only synthetic voices said what is not the word, and people will wake it more often: record some "
+            "next: only synthetic voices said what is not the word, and people may wake it more often: record some "
             "half an hour of what is to be heard where it listens, without the word: --negatives DIR"
         )
     if own.people < FEWEST_GROUPS:
