@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from experiments.plots import COLOURS
@@ -41,6 +42,8 @@ FAMILIES |= {
 }
 MARKERS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "D", "int4": "P"}
 LINES = (*COLOURS, "0.2", "0.6", "#882255", "#8C510A")
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # of a point's name
+BESIDE |= {"path_effects": [withStroke(linewidth=2, foreground="white")]}  # a line may run behind
 SAME = 0.05  # of a point
 MOST_ALARMS = 60.0  # an hour; what is noisier is of no use to anybody
 STYLE: dict[Any, Any] = {"svg.hashsalt": "kws", "svg.fonttype": "path", "figure.constrained_layout.use": True}
@@ -95,8 +98,7 @@ def _against(comparison: Comparison, entries: Sequence[Entry], cost: str) -> Fig
         x = places[entry.name]
         low, high = _draw_interval(axes, x, entry)
         y, up, side = (high, 5, "bottom") if number % 2 else (low, -5, "top")
-        where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side}
-        axes.annotate(entry.name, (x, y), (0, up), **where, color=_colour(entry.name))
+        axes.annotate(entry.name, (x, y), (0, up), va=side, color=_colour(entry.name), **BESIDE)
     return figure
 
 
@@ -238,8 +240,8 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
             )
             away = 4 + 9 * (sum(("_stream" in other) == learnt for other in found[:number]) % 2)
             at, offset, side = (ends[0], -away, "top") if learnt else (ends[1], away, "bottom")
-            where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": side, "fontsize": 7}
-            axes.annotate(name.replace("student_", ""), (x, at), (0, offset), color=colour, **where)
+            word = name.replace("student_", "")
+            axes.annotate(word, (x, at), (0, offset), va=side, color=colour, fontsize=7, **BESIDE)
         axes.set(xscale="log", xlabel=label, ylim=(0, 100))
         axes.set_xlim(axes.get_xlim()[0] / 2.5, 2.5 * axes.get_xlim()[1])
         _log_ticks(axes.xaxis, EngFormatter(sep=""))
