@@ -42,8 +42,8 @@ FAMILIES |= {
 }
 MARKERS = {"fp32": "o", "fp16": "s", "qint8": "^", "int8": "v", "int5": "D", "int4": "P"}
 LINES = (*COLOURS, "0.2", "0.6", "#882255", "#8C510A")
-BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center"}  # of a point's name
-BESIDE |= {"path_effects": [withStroke(linewidth=2, foreground="white")]}  # a line may run behind
+HALO = [withStroke(linewidth=2, foreground="white")]  # a line may run behind a name
+BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "path_effects": HALO}
 SAME = 0.05  # of a point
 MOST_ALARMS = 60.0  # an hour; what is noisier is of no use to anybody
 STYLE: dict[Any, Any] = {"svg.hashsalt": "kws", "svg.fonttype": "path", "figure.constrained_layout.use": True}
@@ -235,18 +235,16 @@ def _stream_costs(study: Study, names: Sequence[str]) -> Figure:
             x, colour, learnt = places[name], _colour(name), "_stream" in name
             axes.plot([x, x], ends, color=colour, linewidth=1)
             face = colour if learnt else "white"
-            axes.plot(
-                x, estimate, MARKERS[entries[name].number_format], color=colour, markerfacecolor=face, markersize=6
-            )
+            marker = MARKERS[entries[name].number_format]
+            axes.plot(x, estimate, marker, color=colour, markerfacecolor=face, markersize=6)
             away = 4 + 9 * (sum(("_stream" in other) == learnt for other in found[:number]) % 2)
             at, offset, side = (ends[0], -away, "top") if learnt else (ends[1], away, "bottom")
-            word = name.replace("student_", "")
-            axes.annotate(word, (x, at), (0, offset), va=side, color=colour, fontsize=7, **BESIDE)
+            style = BESIDE | {"va": side, "color": colour, "fontsize": 7}
+            axes.annotate(name.replace("student_", ""), (x, at), (0, offset), **style)
         axes.set(xscale="log", xlabel=label, ylim=(0, 100))
         axes.set_xlim(axes.get_xlim()[0] / 2.5, 2.5 * axes.get_xlim()[1])
         _log_ticks(axes.xaxis, EngFormatter(sep=""))
     figure.axes[0].set_ylabel("misses at 1 false alarm an hour (%), 95 % interval")
-    figure.suptitle(
-        f"Mean of {_plain(', '.join(c.heard.keyword for c in study.streams))}; full marks learnt from scenes"
-    )
+    keywords = _plain(", ".join(c.heard.keyword for c in study.streams))
+    figure.suptitle(f"Mean of {keywords}; full marks learnt from scenes")
     return figure

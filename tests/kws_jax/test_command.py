@@ -24,8 +24,8 @@ MOMENTS = {
         "    finally:\n        print('tidied', flush=True)"
     ),
     "swallowed": (
-        f"with command():\n    {READY}    for _ in range(600):\n        try:\n            time.sleep(0.1)\n"
-        "        except BaseException:\n            pass"
+        f"with command():\n    for turn in range(600):\n        try:\n            if not turn:\n                {READY}"
+        "            time.sleep(0.1)\n        except BaseException:\n            pass"
     ),
     "loud": (
         f"class Loud:\n    def __del__(self):\n        {READY}        time.sleep(60)\n"
