@@ -1,4 +1,4 @@
-# make run | make demo | make keyword | make test: each sets up a virtual environment of its own in .venv, once.
+# make run | make demo | make keyword | make test: the first sets up a virtual environment in .venv, make test adds to it.
 #   WORD=word RECORDINGS=dir make keyword  makes a detector of one's own word; NEGATIVES=dir is what is not the word,
 #                                     VOICES=1 lets synthetic voices say it too
 #   DATA=dir KEYWORD=word make run    does the same on real clips; SPEECH=dir adds running speech, of which scenes
@@ -8,7 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= out
 READY := .venv/ready
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TESTED := .venv/tested
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=20
 FOLDERS := $(if $(DATA),--data $(DATA)) $(if $(SPEECH),--speech $(SPEECH))
 SOURCES := $(FOLDERS) $(if $(NOISE),--noise $(NOISE)) $(if $(TRANSCRIPTS),--transcripts $(TRANSCRIPTS))
@@ -29,13 +30,13 @@ keyword: $(READY)
 	@test -n "$(WORD)" -a -n "$(RECORDINGS)" || { echo "error: say WORD=word and RECORDINGS=dir"; exit 1; }
 	$(BIN)/python -m experiments.keyword --word "$(WORD)" --recordings "$(RECORDINGS)" $(if $(NEGATIVES),--negatives "$(NEGATIVES)") $(if $(VOICES),--voices) $(if $(DATA),--data "$(DATA)") $(if $(SPEECH),--speech $(SPEECH)) $(if $(NOISE),--noise $(NOISE)) --out "$(OUT)/$(WORD)"
 
-test: $(READY)
+test: $(TESTED)
 	$(PYTEST) $(COVERAGE)
 
-test-slow: $(READY)
+test-slow: $(TESTED)
 	$(PYTEST) -m slow
 
-lint: $(READY)
+lint: $(TESTED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -53,5 +54,9 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("error: Python 3.11 or newer is needed; make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(PIP) -e '.[study,synthetic,dev]'
+	$(PIP) -e '.[study,synthetic]'
+	touch $@
+
+$(TESTED): $(READY)
+	$(PIP) -e '.[dev]'
 	touch $@

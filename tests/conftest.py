@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
-# Tests compile hundreds of small functions that each run a few times: half the time went into optimising them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# Tests compile hundreds of small functions that each run a few times: most of the time went into optimising them.
+QUICK_TO_COMPILE = (
+    "backend_optimization_level=0",
+    "llvm_disable_expensive_passes=true",
+    "cpu_use_fusion_emitters=false",
+)
+os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{flag}" for flag in QUICK_TO_COMPILE))
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # that `listen` keeps in the home folder
 
 # What imports the packages is imported in the fixtures: the checker of shapes hooks into imports after this file.

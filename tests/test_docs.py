@@ -38,6 +38,7 @@ def test_the_notebook_is_the_script_and_was_run():
     assert NOTEBOOK.stat().st_size < 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", BOOK, ids=lambda page: page.name)
 def test_examples_say_what_they_print(page: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)

@@ -68,7 +68,9 @@ def test_every_setting_is_shipped():
     assert {path.stem for path in FILES} == {setting.name for setting in SETTINGS}
 
 
-@pytest.mark.parametrize("keyword", ["happy", "bed", "right"])
+@pytest.mark.parametrize(
+    "keyword", ["happy", *(pytest.param(word, marks=pytest.mark.slow) for word in ("bed", "right"))]
+)
 def test_both_sides_read_what_was_judged(keyword: str):
     """Bit for bit the numbers that the PyTorch module of the same file computes with, and what a detector asks for."""
     for path in [path for path in FILES if path.parent.name == keyword]:
@@ -99,7 +101,9 @@ def test_every_format_streams_as_it_runs_offline(setting: str, track: np.ndarray
     np.testing.assert_allclose(streamed, reference(model, track), rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("setting", ["student_21x_stream_int8", "student_314x_int5"])
+@pytest.mark.parametrize(
+    "setting", ["student_21x_stream_int8", pytest.param("student_314x_int5", marks=pytest.mark.slow)]
+)
 def test_the_jax_stream_is_offline(setting: str, track: np.ndarray):
     config, variables = checkpoint.restore(shipped(setting))
     _, streamed = heard(streaming.StreamingKws(variables["params"], config), [track])

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 import pytest
 
-from conversion import onnx_step
 from conversion.__main__ import main as convert
 from kws_jax import checkpoint, streaming
 from kws_jax.checkpoint import HEADER_KEY
@@ -20,11 +19,7 @@ from tests.helpers.streams import heard
 from tests.tolerances import ONNX_AND_JAX, SAME_FRAMEWORK
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints" / "happy"
-MODELS = (
-    "student_21x_stream_int8",
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ("base", "student_314x_int5")),
-)
-each_model = pytest.mark.parametrize("name", MODELS)
+each_model = pytest.mark.parametrize("name", ["student_21x_stream_int8", "base", "student_314x_int5"])
 
 
 def blocks_of(config: checkpoint.CrnnConfig, seconds: int, streams: int) -> np.ndarray:
@@ -34,9 +29,12 @@ def blocks_of(config: checkpoint.CrnnConfig, seconds: int, streams: int) -> np.n
     return noise(0, count * streams, config.block_size).reshape(count, streams, -1) * loudness[:, None, None]
 
 
+@pytest.mark.slow
 @each_model
 def test_onnx_streams_as_jax_does(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     runtime = pytest.importorskip("onnxruntime", reason="needs the extra export")
+    from conversion import onnx_step  # seconds to import
+
     convert(["to-onnx", str(SHIPPED / f"{name}.safetensors"), str(tmp_path / "step.onnx")])
     config, variables, about = checkpoint.load(SHIPPED / f"{name}.safetensors")
     session = runtime.InferenceSession(tmp_path / "step.onnx", providers=["CPUExecutionProvider"])
@@ -55,6 +53,7 @@ def test_onnx_streams_as_jax_does(name: str, tmp_path: Path, capsys: pytest.Capt
     assert "block: float32 [1, " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @each_model
 def test_stablehlo_streams_as_jax_does(name: str, tmp_path: Path):
     pytest.importorskip("flatbuffers", reason="needs the extra export")

@@ -45,6 +45,7 @@ VARIABLES = random_variables(TOY)
 each_config = pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
 
 
+@pytest.mark.slow
 @each_config
 def test_what_is_timed_in_one_call_is_the_models_probability(config: CrnnConfig):
     samples, variables = timing.some_audio(1)[None], random_variables(config)
@@ -84,6 +85,7 @@ def test_onnx_is_the_stream():
     np.testing.assert_allclose(probabilities[TOY.warmup_blocks :], expected, rtol=0, atol=ONNX_AND_JAX)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [16, 300])
 def test_growth_is_measured_up_to_its_end(most: int, monkeypatch: pytest.MonkeyPatch):
     """Of each size what is called is the size's: a push's steps, a step's streams."""
@@ -128,8 +130,9 @@ def test_seconds_are_per_second_of_audio(monkeypatch: pytest.MonkeyPatch):
     assert timing.seconds_per_second(*timed) == [1.5, 0.5]
 
 
-@pytest.mark.parametrize("config", [TOY, pytest.param(PCEN, marks=pytest.mark.slow)], ids=["toy", "pcen"])
-@pytest.mark.parametrize("source", ["mel power", pytest.param("samples", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+@pytest.mark.parametrize("source", ["mel power", "samples"])
 def test_training_steps_of_both_frameworks_learn_the_same(
     source: str, config: CrnnConfig, monkeypatch: pytest.MonkeyPatch
 ):

@@ -24,6 +24,8 @@ from tests.experiments.conftest import LEARNT_FROM, SETTINGS
 from tests.helpers.tiny_corpus import task_of
 from tests.tolerances import CLOSED_FORM, CROSS_FRAMEWORK
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def records(swept: Path) -> dict[str, Record]:

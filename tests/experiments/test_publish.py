@@ -30,6 +30,7 @@ from tests.helpers.tiny_corpus import write_tone_corpus
 from torch_ref.streaming import StreamingKws
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 def named(path: Path, about: About) -> About:

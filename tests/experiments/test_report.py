@@ -99,8 +99,12 @@ def test_no_name_covers_another_or_leaves_the_picture():
             assert not [number for number, box in enumerate(boxes) if box.count_overlaps(boxes[:number])]
 
 
+@pytest.mark.slow
+def test_equal_records_give_equal_bytes(told: Path):
+    report.main(told / "results", told, check=True)
+
+
 def test_check_finds_what_is_stale_missing_or_of_no_record(told: Path, tmp_path, monkeypatch):
-    report.main(told / "results", told, check=True)  # equal records give equal bytes
     copy = shutil.copytree(told, tmp_path / "copy")
     files = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.suffix in (".md", ".svg")}
     monkeypatch.setattr(rendering, "render", lambda results, out: {out / name: text for name, text in files.items()})
@@ -139,6 +143,7 @@ def test_what_is_shipped_is_fit_to_read():
     assert not broken_links(ROOT)
 
 
+@pytest.mark.slow
 def test_the_readmes_python_hears_the_word(tmp_path, monkeypatch, capsys):
     pytest.importorskip("espeakng_loader", reason="needs espeakng-loader")
     soundfile = pytest.importorskip("soundfile")

@@ -138,6 +138,7 @@ def test_many_clips_train_as_the_table_says():
     assert resolved(BY_NAME["student_21x"], 9_000, quick=True).recipe.epochs == scaling.QUICK_EPOCHS
 
 
+@pytest.mark.slow
 def test_sixty_clips_are_enough_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Enough to rank every clip of the keyword first: they are tones of three pitches."""
     task = task_of(write_tone_corpus(tmp_path / "corpus"), tmp_path / "out")

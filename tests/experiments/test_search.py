@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -19,14 +18,15 @@ from experiments.study.training import in_format, make_model, validation_margins
 from kws_jax.config import CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.evaluation.metrics import auroc_error
-from kws_jax.model import fold_batch_norm, init_variables
+from kws_jax.model import fold_batch_norm
 from kws_jax.training.recipe import Recipe
+from tests.helpers.models import random_model
 from tests.helpers.tiny_corpus import task_of
 from tests.tolerances import SCORES
 
 
 def untrained(config: CrnnConfig, seed: int) -> tuple[CrnnConfig, dict[str, Any]]:
-    return fold_batch_norm(config, init_variables(jax.random.key(seed), config))
+    return fold_batch_norm(config, random_model(config, seed))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         line = {"step": 1, "epoch": 0, "loss": float(seed), "seconds": 2.0 * seed, "clips_per_second": 1.0}
         log_path.write_text(json.dumps(line) + "\n")
-        return config, init_variables(jax.random.key(seed), config)
+        return config, random_model(config, seed)
 
     monkeypatch.setattr(training, "train", train)
     return found
@@ -107,7 +107,7 @@ def test_a_line_tells_of_validation_speakers(
 def test_of_several_initialisations_the_best_on_validation_speakers_is_kept(
     tone_corpus: Path, tmp_path: Path, asked: list[tuple[int, int]]
 ):
-    seeds = (5, 1_005, 2_005)
+    seeds = (7, 1_007, 2_007)
     task = task_of(tone_corpus, tmp_path, seed=seeds[0])
     validation = task.split.validation
     errors = []

@@ -189,7 +189,7 @@ def judgement(scene_corpus, monkeypatch) -> Judgement:
     return Judgement(SceneRecipe(scene_corpus, sources, hours=0.01, minutes_per_stream=0.3))
 
 
-@pytest.mark.parametrize("sliding", [False, True])
+@pytest.mark.parametrize("sliding", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_from_checkpoint_to_record(sliding: bool, judgement, tmp_path, monkeypatch):
     """The scenes of a keyword are made once."""
     checkpoint.save(tmp_path / "run", TOY, random_variables(TOY), About("happy", setting="toy", seed=0))

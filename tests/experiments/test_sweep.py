@@ -22,6 +22,7 @@ from kws_jax.errors import UserError
 from tests.helpers.tiny_corpus import task_of
 
 CLIPS = 186  # of training speakers
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from kws_jax.model import init_variables
 from kws_jax.streaming import many
 from kws_jax.training.losses import Teacher
 from kws_jax.training.train import train
-from tests.helpers.models import PCEN, noise, random_variables
+from tests.helpers.models import PCEN, noise, random_model, random_variables
 from tests.helpers.toy_training import CONFIG, RECIPE, TONES, draw
 
 TAUGHT = replace(RECIPE, epochs=3, teacher_weight=0.5, similarity_weight=1.0)
@@ -25,7 +24,7 @@ STREAMS, BLOCKS = 8 * (many.TILE + 2), 3  # of each of eight devices, a tile and
 def trained(folder: Path, mesh: Mesh | None) -> list[np.ndarray]:
     """Weights after a training by batches whose clips matter to one another: statistics, and their likeness."""
     folder.mkdir(exist_ok=True)
-    teacher = Teacher(CONFIG, init_variables(jax.random.key(5), CONFIG))
+    teacher = Teacher(CONFIG, random_model(CONFIG, 5))
     variables = train(CONFIG, TAUGHT, TONES, draw, 0, teacher, folder / "log.jsonl", mesh=mesh)[1]
     return [np.asarray(leaf) for leaf in jax.tree.leaves(variables)]
 

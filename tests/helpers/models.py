@@ -1,11 +1,13 @@
 """Models and clips that several test files share."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kws_jax.config import BASE, CrnnConfig, FrontendConfig
@@ -54,26 +56,32 @@ PCEN = replace(TOY, frontend=replace(TOY.frontend, compression="pcen"))
 CONFIGS = {"base": BASE, "student": DEPLOYED_STUDENT, "toy": TOY, "light": LIGHT, "pcen": PCEN}
 
 
+# Of what is drawn neither around 0 nor by its fan-in: mean and deviation.
+DRAWN = {"smoothing": (-3.0, 0.5), "root": (0.0, 0.5)}
+SPREAD = ("scale", "var")
+
+
 def random_variables(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
-    """Variables of a deployed model; PCEN and batch statistics, where there are any, are drawn too, and those folded.
+    """Variables of a deployed model: batch statistics, where there are any, are folded.
 
     The tree is the caller's own, to change as it likes.
     """
-    return jax.tree.map(lambda leaf: leaf, _random_variables(config, seed))
+    return jax.tree.map(lambda leaf: leaf, fold_batch_norm(config, random_model(config, seed))[1])
 
 
 @lru_cache
-def _random_variables(config: CrnnConfig, seed: int) -> dict[str, Any]:
-    variables, rng = dict(init_variables(jax.random.key(seed), config)), np.random.default_rng(seed)
-    if config.has_pcen:
-        params = variables["params"]
-        pcen = {name: value + np.float32(rng.normal(0, 0.5, value.shape)) for name, value in params["pcen"].items()}
-        variables["params"] = {**params, "pcen": pcen}
-    if config.batch_norm:
-        shape = (config.conv_channels,)
-        stats = {"mean": rng.normal(size=shape), "var": rng.uniform(0.5, 2, shape)}
-        variables["batch_stats"] = {"batch_norm": {k: v.astype(np.float32) for k, v in stats.items()}}
-    return fold_batch_norm(config, variables)[1]
+def random_model(config: CrnnConfig, seed: int = 0) -> dict[str, Any]:
+    """Variables in training form, none of them at its initial zero or one; no initializer is compiled for them."""
+    rng, shapes = np.random.default_rng(seed), jax.eval_shape(lambda: init_variables(jax.random.key(0), config))
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        name = path[-1].key
+        if name in SPREAD:
+            return jnp.asarray(rng.uniform(0.5, 2, leaf.shape), leaf.dtype)
+        mean, deviation = DRAWN.get(name, (0.0, 0.8 * math.prod(leaf.shape[:-1]) ** -0.5 if leaf.ndim > 1 else 0.2))
+        return jnp.asarray(rng.normal(mean, deviation, leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def loud_and_quiet(length: int, period: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kws_jax.config import CrnnConfig
-from kws_jax.model import Crnn, init_variables
+from kws_jax.model import Crnn
 from kws_jax.training import pruning
 from kws_jax.training.pruning import Masks, Sizes, full_masks
 from tests.helpers.models import TOY
@@ -21,18 +21,6 @@ Unit = tuple[str, int, int]  # part, layer, number
 
 masked = jax.jit(pruning.masked)
 update = jax.jit(pruning.update)
-
-
-@lru_cache
-def random_model(config: CrnnConfig) -> dict[str, Any]:
-    """Variables in training form, none of them at its initial zero or one."""
-    rng, shapes = np.random.default_rng(0), jax.eval_shape(lambda: init_variables(jax.random.key(0), config))
-
-    def draw(path: tuple, leaf: Any) -> jax.Array:
-        is_spread = path[-1].key in ("scale", "var")
-        return jnp.asarray(rng.uniform(0.5, 2, leaf.shape) if is_spread else rng.normal(0, 0.3, leaf.shape), leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def random_scores(config: CrnnConfig) -> Masks:

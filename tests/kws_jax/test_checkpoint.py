@@ -17,9 +17,8 @@ from kws_jax.checkpoint import About
 from kws_jax.config import CrnnConfig, config_from_json
 from kws_jax.errors import UserError
 from kws_jax.files import written
-from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables
-from tests.helpers.models import TOY, random_variables
+from tests.helpers.models import TOY, random_model, random_variables
 
 NORMED = replace(TOY, batch_norm=True)
 ABOUT = About("happy", threshold=0.25, smoothing=3, false_alarms_per_hour=1.0, setting="toy", seed=0)
@@ -47,8 +46,8 @@ def left(folder: Path) -> set[str]:
 def test_round_trip_and_overwriting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     folder = Path("new") / "model"
-    checkpoint.save(folder, NORMED, init_variables(jax.random.key(0), NORMED), ABOUT)
-    assert_holds(folder, NORMED, init_variables(jax.random.key(0), NORMED), ABOUT)
+    checkpoint.save(folder, NORMED, random_model(NORMED), ABOUT)
+    assert_holds(folder, NORMED, random_model(NORMED), ABOUT)
     checkpoint.save(folder, TOY, random_variables(TOY, 1))
     assert_holds(tmp_path / folder, TOY, random_variables(TOY, 1)), "what is said of one is not said of the next"
     assert left(tmp_path / "new") == {"model"}
@@ -148,7 +147,7 @@ def test_an_error_leaves_the_old_model_whole_and_nothing_half(tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "header", lambda *_: 1 / 0)  # the arrays are written by then
         with pytest.raises(ZeroDivisionError):
-            checkpoint.save(tmp_path / "model", NORMED, init_variables(jax.random.key(0), NORMED))
+            checkpoint.save(tmp_path / "model", NORMED, random_model(NORMED))
     assert left(tmp_path) == {"model"}
     assert_holds(tmp_path / "model", TOY, random_variables(TOY), ABOUT)
 

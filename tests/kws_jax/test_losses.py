@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from kws_jax.config import BASE
 from kws_jax.frontend import log_compress
-from kws_jax.model import Crnn, init_variables
+from kws_jax.model import Crnn
 from kws_jax.training import train as training
 from kws_jax.training.losses import (
     Batch,
@@ -29,7 +29,7 @@ from kws_jax.training.losses import (
     step_times,
 )
 from kws_jax.training.recipe import Recipe, optimizer
-from tests.helpers.models import TOY
+from tests.helpers.models import TOY, random_model
 from tests.helpers.toy_training import RECIPE, TONES
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK
 
@@ -136,7 +136,7 @@ def test_similarity_of_nothing_has_a_gradient():
 
 def test_what_the_teacher_adds_to_the_loss():
     config = replace(TOY, gru_layers=1, stride=(2, 1))
-    variables, teacher = init_variables(jax.random.key(0), config), Teacher(TOY, init_variables(jax.random.key(1), TOY))
+    variables, teacher = random_model(config), Teacher(TOY, random_model(TOY, 1))
     weights = [{"teacher_weight": 0.3}, {"teacher_weight": 1.0}, {"attention_weight": 0.7}, {"similarity_weight": 0.7}]
 
     @jax.jit
@@ -167,11 +167,12 @@ def test_steps_lie_in_the_middle_of_what_they_see():
     np.testing.assert_allclose(step_times(BASE, 3), [0.095, 0.175, 0.255], atol=SAME_FRAMEWORK)
 
 
+@pytest.mark.slow
 def test_the_teacher_hears_what_the_student_hears():
     """A student without dropout that is its own teacher has nothing to learn, whatever the augmentation does."""
     config = replace(TOY, gru_layers=1)
     recipe = replace(RECIPE, teacher_weight=1.0, attention_weight=1.0, similarity_weight=1.0)
-    variables = init_variables(jax.random.key(0), config)
+    variables = random_model(config)
     state = training.start_state(variables, config, optimizer(recipe, 10), jax.random.key(1))
     corpus = jax.tree.map(jnp.asarray, TONES)
     rest = {"config": config, "recipe": recipe, "num_steps": 10}

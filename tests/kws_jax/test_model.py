@@ -14,9 +14,9 @@ from conversion.files import from_module, to_module
 from conversion.parity import compare
 from kws_jax.config import BASE, CrnnConfig, FrontendConfig
 from kws_jax.layers import Convolution
-from kws_jax.model import Crnn, fold_batch_norm, init_variables
+from kws_jax.model import Crnn, fold_batch_norm
 from kws_jax.training.losses import cross_entropy
-from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY, noise, random_variables
+from tests.helpers.models import CONFIGS, DEPLOYED_STUDENT, STUDENT, TOY, noise, random_model, random_variables
 from tests.tolerances import CROSS_FRAMEWORK, GRADIENT, SAME_FRAMEWORK
 from torch_ref.model import CRNN
 
@@ -68,7 +68,7 @@ def test_gradients_agree():
 
 def test_folding_batch_norm_changes_nothing():
     config = STUDENT
-    variables = dict(init_variables(jax.random.key(0), config))
+    variables = dict(random_model(config))
     rng = np.random.default_rng(4)
     draw = {"scale": rng.normal(1, 0.3, 8), "bias": rng.normal(0, 1, 8)}
     variables["params"] = {**variables["params"], "batch_norm": {k: jnp.float32(v) for k, v in draw.items()}}

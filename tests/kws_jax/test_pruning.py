@@ -16,7 +16,7 @@ from kws_jax.errors import UserError
 from kws_jax.model import Crnn, init_variables
 from kws_jax.training.losses import cross_entropy
 from kws_jax.training.pruning import Masks, PruningPlan, Sizes, advance, full_masks, importance, kept, slim
-from tests.helpers.models import STUDENT, TOY
+from tests.helpers.models import STUDENT, TOY, random_model
 from tests.helpers.pruning_models import (
     NORMED,
     SOME,
@@ -25,7 +25,6 @@ from tests.helpers.pruning_models import (
     masked,
     number_of,
     random_log_mel,
-    random_model,
     random_scores,
     scaled,
     some_masks,
@@ -55,7 +54,15 @@ def _loss(params: dict, config: CrnnConfig, log_mel: np.ndarray) -> jax.Array:
     return cross_entropy(logits, jnp.arange(log_mel.shape[0]) % 2) + attention[:, 0].sum()
 
 
-@pytest.mark.parametrize("config", [TOY, NORMED, replace(TOY, gru_layers=1)], ids=["toy", "batch norm", "one layer"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(TOY, marks=pytest.mark.slow),
+        NORMED,
+        pytest.param(replace(TOY, gru_layers=1), marks=pytest.mark.slow),
+    ],
+    ids=["toy", "batch norm", "one layer"],
+)
 def test_importance_is_the_first_order_change_of_the_loss(config: CrnnConfig):
     masks, params = some_masks(config, Sizes(2, 4, 3)), random_model(config)["params"]
     with jax.enable_x64(True):
@@ -168,8 +175,11 @@ def test_a_plan_for_more_than_there_is_is_an_error():
 SLIMMED = {"base": BASE, "one layer, batch norm": STUDENT, "two layers, batch norm": NORMED}
 
 
-@pytest.mark.parametrize("config", SLIMMED.values(), ids=SLIMMED)
-def test_slim_is_the_masked_model(config: CrnnConfig):
+@pytest.mark.parametrize(
+    "name", [pytest.param("base", marks=pytest.mark.slow), "one layer, batch norm", "two layers, batch norm"]
+)
+def test_slim_is_the_masked_model(name: str):
+    config = SLIMMED[name]
     variables, masks, log_mel = random_model(config), some_masks(config), random_log_mel(config)
     small, slimmed = slim(config, variables, masks)
     assert (small.conv_channels, small.gru_hidden, small.attention_width) == SOME
@@ -180,6 +190,7 @@ def test_slim_is_the_masked_model(config: CrnnConfig):
     assert np.abs(before[0] - forward(config, variables, log_mel)[0]).max() > 1e-3, "nothing mattered"
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=12)
 def test_any_slim_model_in_torch_is_the_masked_one(data: st.DataObject):

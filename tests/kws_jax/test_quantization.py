@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from conversion.files import to_module
-from kws_jax.model import init_variables
 from kws_jax.state_dict import from_variables
 from kws_jax.training.quantization import Grid, fake_quantize, fake_quantize_params, quantize_weights
-from tests.helpers.models import PCEN, STUDENT, random_variables
+from tests.helpers.models import PCEN, STUDENT, random_model, random_variables
 from torch_ref.formats import FORMATS
 from torch_ref.qint8 import integer_weights
 
@@ -115,7 +114,7 @@ def test_gradients_pass_straight_through(grid: Grid):
 
 @every_scheme
 def test_batch_normalisation_comes_first(scheme: str):
-    params = init_variables(jax.random.key(0), STUDENT)["params"]
+    params = random_model(STUDENT)["params"]
     with pytest.raises(ValueError, match="fold batch normalisation"):
         fake_quantize_params(params, scheme)
 

@@ -65,7 +65,7 @@ def losses(path: Path) -> list[tuple[int, int, float]]:
     return [(line["step"], line["epoch"], line["loss"]) for line in lines]
 
 
-@pytest.fixture(scope="module", params=["jax", "torch"])
+@pytest.fixture(scope="module", params=[pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def killed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The side, and what a process had kept that was killed in the midst of its training."""
     folder = tmp_path_factory.mktemp("killed")

@@ -21,6 +21,9 @@ from tests.tolerances import CROSS_FRAMEWORK
 
 BLOCKS = 10
 RIGHT_EDGE_ALONE = ODD_CONFIGS["right edge alone"].frontend
+each_compression = pytest.mark.parametrize(
+    "config", [pytest.param(TOY, marks=pytest.mark.slow), PCEN], ids=["toy", "pcen"]
+)
 
 
 def front_end(config: FrontendConfig, block: int) -> Part:
@@ -93,28 +96,23 @@ def whole(params: dict, config: CrnnConfig, has_memory: bool = True) -> Part:
     )
 
 
-def verify_whole(config: CrnnConfig) -> None:
-    waveform = noise(5, 2, (BLOCKS + config.max_window_length // 2) * config.block_size + config.block_size - 1)
-    Verifier(whole(random_variables(config)["params"], config), waveform).verify()
-
-
-@pytest.mark.parametrize("config", [RIGHT_EDGE_ALONE, FrontendConfig(), LIGHT.frontend])
+@pytest.mark.parametrize(
+    "config", [FrontendConfig(), *(pytest.param(c, marks=pytest.mark.slow) for c in (RIGHT_EDGE_ALONE, LIGHT.frontend))]
+)
 def test_the_front_end(config: FrontendConfig):
     block = 4 * config.hop_length
     Verifier(front_end(config, block), noise(1, 2, BLOCKS * block + config.hop_length + 3, level=0.01)).verify()
 
 
-def test_the_whole():
-    verify_whole(TOY)
+@pytest.mark.slow
+@pytest.mark.parametrize("config", (CONFIGS | ODD_CONFIGS).values(), ids=CONFIGS | ODD_CONFIGS)
+def test_the_whole(config: CrnnConfig):
+    waveform = noise(5, 2, (BLOCKS + config.max_window_length // 2) * config.block_size + config.block_size - 1)
+    Verifier(whole(random_variables(config)["params"], config), waveform).verify()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", (CONFIGS | ODD_CONFIGS).values(), ids=CONFIGS | ODD_CONFIGS)
-def test_the_whole_of_every_configuration(config: CrnnConfig):
-    verify_whole(config)
-
-
-@pytest.mark.parametrize("name", ["light", *(pytest.param(name, marks=pytest.mark.slow) for name in ("toy", "base"))])
+@pytest.mark.parametrize("name", ["light", "toy", "base"])
 def test_a_step_sees_the_declared_receptive_field(name: str):
     """A GRU whose update gate is shut forgets, so that the whole stream shows what one step sees."""
     config = replace(CONFIGS[name], max_window_length=1)
@@ -125,7 +123,7 @@ def test_a_step_sees_the_declared_receptive_field(name: str):
     Verifier(whole(params, config, has_memory=False), noise(6, 2, BLOCKS * config.block_size)).check_receptive_field()
 
 
-@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+@each_compression
 def test_scan_is_a_loop_of_steps(config: CrnnConfig):
     """Outputs and state, from any state on, with whole groups of blocks and without."""
     params = random_variables(config)["params"]
@@ -142,7 +140,7 @@ def test_scan_is_a_loop_of_steps(config: CrnnConfig):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=CROSS_FRAMEWORK), scanned, looped)
 
 
-@pytest.mark.parametrize("config", [TOY, PCEN], ids=["toy", "pcen"])
+@each_compression
 def test_the_class_is_the_functions_bit_for_bit(config: CrnnConfig):
     """Block by block, and of a long chunk the whole calls by `scan`; from either on, the other goes on."""
 

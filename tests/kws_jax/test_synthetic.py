@@ -28,6 +28,7 @@ def corpus(tmp_path_factory) -> Path:
 
 
 @needs_espeak
+@pytest.mark.slow
 def test_two_processes_give_the_same_bytes(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "77")
     assert digests(corpus) == digests(synthetic.generate_corpus(tmp_path / "again", **SMALL))
@@ -101,6 +102,7 @@ def test_an_interrupted_run_leaves_the_old_corpus(tmp_path):
 
 
 @needs_espeak
+@pytest.mark.slow
 def test_a_word_that_need_not_be_said_may_be_of_any_length(tmp_path):
     corpus = synthetic.generate_corpus(tmp_path / "corpus", "ключевое слово", num_speakers=3, clips_of_keyword=0)
     assert (corpus / "yes").is_dir()

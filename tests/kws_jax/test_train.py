@@ -21,7 +21,7 @@ from kws_jax.training.quantization import fake_quantize_params
 from kws_jax.training.recipe import Recipe, optimizer
 from kws_jax.training.train import train
 from kws_jax.training.training_set import cached_mel_power
-from tests.helpers.models import noise
+from tests.helpers.models import noise, random_model
 from tests.helpers.toy_training import CLIPS, CONFIG, RECIPE, TONES, draw, equal
 from tests.tolerances import SAME_FRAMEWORK
 
@@ -90,7 +90,7 @@ def test_misuse_is_named():
 
 def test_the_average_follows_the_steps():
     recipe = replace(PLAIN, average_decay=0.75)
-    variables = init_variables(jax.random.key(0), CONFIG)
+    variables = random_model(CONFIG)
     state = training.start_state(variables, CONFIG, optimizer(recipe, 10), jax.random.key(1))
     corpus, by_hand = jax.tree.map(jnp.asarray, TONES), variables
     step = jax.jit(partial(training.train_step, config=CONFIG, recipe=recipe, teacher=None, num_steps=10))
@@ -102,7 +102,7 @@ def test_the_average_follows_the_steps():
 
 
 def test_training_goes_on_from_given_variables():
-    start = init_variables(jax.random.key(5), CONFIG)
+    start = random_model(CONFIG, 5)
     still = replace(PLAIN, peak_learning_rate=1e-30, weight_decay=0.0)
     trained = train(CONFIG, still, TONES, draw, 0, initial=start)[1]["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=SAME_FRAMEWORK), trained, start["params"])
@@ -123,7 +123,7 @@ def test_pruning_ends_as_planned_and_the_rest_learns():
 def test_training_on_a_grid_sees_the_rounded_weights():
     """On 4 bits, the loss is that of the rounded weights, and what is returned are the weights before rounding."""
     config, recipe = replace(CONFIG, batch_norm=False), replace(PLAIN, scheme="int4")
-    variables, masks = init_variables(jax.random.key(0), config), full_masks(config)
+    variables, masks = random_model(config), full_masks(config)
     rounded = training.deployed(variables["params"], masks, recipe)
     assert equal(rounded, fake_quantize_params(variables["params"], "int4"))
     state = training.start_state(variables, config, optimizer(recipe, 10), jax.random.key(1))
