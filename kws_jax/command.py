@@ -1,6 +1,5 @@
 """How a command ends: in one line that says what to mend, or without a word where a person or a pipe has ended it."""
 
-import atexit
 import io
 import os
 import shutil
@@ -11,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any
 
@@ -114,7 +114,9 @@ def _signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    atexit.register(leave)  # first, to come last: the interpreter has ways of its own to end after an interrupt
+    # Last, for the interpreter has ways of its own to end after an interrupt; and after what multiprocessing tidies up,
+    # whose tracker of resources complains else.
+    Finalize(None, leave, exitpriority=-1)
     heard, told = socket.socketpair()
     told.setblocking(False)
     threading.Thread(target=_insist, args=(heard,), daemon=True).start()

@@ -81,7 +81,8 @@ def test_ten_thousand_chunkings_are_offline(side: str, examples: int, name: str)
     check_chunkings(side, name, examples, derandomize=False)
 
 
-@pytest.mark.parametrize("name", ["base", pytest.param("student", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["base", "student"])
 def test_all_classes_agree_over_half_a_minute(name: str):
     length = 30 * 16_000 + 77
     samples = noise(8, 1, length)[0] * np.linspace(0, 2, length, dtype=np.float32)

@@ -62,6 +62,7 @@ def test_results_of_make_run_as_approved(tmp_path):
     assert "their numbers mean nothing" in pages.render_pages(study, tmp_path, [])[tmp_path / "REPORT.md"]
 
 
+@pytest.mark.slow
 def test_the_story_of_the_whole_study(told: Path):
     assert (told / "REPORT.md").read_text().startswith("# How small can a keyword spotter be?")
     assert {path.stem for path in (told / "report").glob("*.md")} == {
@@ -104,6 +105,7 @@ def test_equal_records_give_equal_bytes(told: Path):
     report.main(told / "results", told, check=True)
 
 
+@pytest.mark.slow
 def test_check_finds_what_is_stale_missing_or_of_no_record(told: Path, tmp_path, monkeypatch):
     copy = shutil.copytree(told, tmp_path / "copy")
     files = {path.relative_to(copy): path.read_bytes() for path in copy.rglob("*") if path.suffix in (".md", ".svg")}
@@ -123,6 +125,7 @@ def test_check_finds_what_is_stale_missing_or_of_no_record(told: Path, tmp_path,
         (copy / name).unlink()
 
 
+@pytest.mark.slow
 def test_a_readme_without_an_end_is_named(told: Path, tmp_path):
     (tmp_path / "README.md").write_text(pages.BEGIN)
     with pytest.raises(UserError, match="no <!-- results:end --> after it"):
