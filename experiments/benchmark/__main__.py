@@ -111,7 +111,7 @@ def on_one_thread(models: tuple[str, ...], quick: bool) -> dict[str, Any]:
 
 
 def in_its_process(measure: Callable[[Any], dict[str, Any]], plan: Any) -> dict[str, Any]:
-    """What a process measures that is told to use one thread before it imports anything.
+    """What a process of its own measures, which is told to use one thread before it imports anything.
 
     Raises:
         UserError: If it fails.

@@ -1,8 +1,10 @@
 """What JAX does on its default accelerator, beside one core of the same machine's processor in the same run."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -50,7 +52,7 @@ class AcceleratorPlan:
     core_streams: int = 2_048
     seconds: float = 600.0
     batch_sizes: tuple[int, ...] = (128, 2_048)
-    repeats: int = 20
+    repeats: int = 10
 
 
 class Subject(NamedTuple):
@@ -75,13 +77,23 @@ def measure_accelerator(plan: AcceleratorPlan) -> dict[str, Any]:
     Raises:
         UserError: If that is a processor.
     """
+    os.environ.pop("NPROC", None)  # of a process that is to use one thread: compiling for a GPU would take minutes
     if jax.default_backend() == "cpu":
         raise UserError("JAX sees no accelerator here, a processor alone: for NVIDIA's, pip install -e '.[cuda]'")
+    keep_to_one_core()
     return measure(plan, jax.devices()[0])
 
 
+def keep_to_one_core() -> None:
+    """Lets the threads that compute for JAX on the processor share a core; those that compile keep all of them."""
+    core = max(os.sched_getaffinity(0))
+    for thread in Path("/proc/self/task").iterdir():
+        if "XLAEigen" in (thread / "comm").read_text():
+            os.sched_setaffinity(int(thread.name), {core})
+
+
 def measure(plan: AcceleratorPlan, device: jax.Device) -> dict[str, Any]:
-    """Rows of one device and of a core, if this process has been told to use one thread.
+    """Rows of one device and of the processor, which is a core if this process keeps to one.
 
     A rate is seconds of audio heard, or learnt from, a second.
     """

@@ -1,7 +1,7 @@
 """What `experiments.benchmark` measured, as its file holds it."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from experiments.study.json_files import read_json
 from kws_jax.config import config_from_json
@@ -146,6 +146,7 @@ class Accelerator(TypedDict):
     environment: AcceleratorEnvironment
     rows: list[AcceleratorRow]
     agreement: list[Agreement]
+    note: NotRequired[str]  # by hand, of a run that was not as others are
 
 
 def read_accelerator(results: Path) -> dict[str, Any]:

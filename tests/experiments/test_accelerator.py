@@ -32,7 +32,7 @@ def test_every_call_has_rows_of_it_and_of_a_core(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(accelerator.training, name, lambda *_: TIMED.call)
     monkeypatch.setattr(accelerator, "difference", lambda *_: 1e-7)
     found = accelerator.measure(PLAN, PROCESSOR)
-    assert found.keys() == Accelerator.__annotations__.keys()
+    assert found.keys() == Accelerator.__required_keys__
     assert found["environment"]["accelerator"] == PROCESSOR.device_kind
     assert [(row["engine"], row["size"]) for row in found["rows"]] == [
         *[(ON_IT, 1), (ON_IT, 2), (ON_CORE, 3)] * 2,
@@ -77,6 +77,16 @@ def test_a_processor_alone_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     with pytest.raises(UserError, match="name none"):
         benchmark.main(("base",), out=tmp_path / "out.json", accelerator=True)
     assert not [*tmp_path.iterdir()]
+
+
+def test_threads_that_compute_share_a_core(monkeypatch: pytest.MonkeyPatch):
+    pinned: dict[int, set[int]] = {}
+    monkeypatch.setattr(accelerator.os, "sched_setaffinity", pinned.__setitem__)
+    jax.block_until_ready(jax.numpy.ones(2))
+    accelerator.keep_to_one_core()
+    assert len(pinned) > 0
+    assert len(set.union(*pinned.values())) == 1
+    assert all("XLAEigen" in Path(f"/proc/self/task/{thread}/comm").read_text() for thread in pinned)
 
 
 def test_a_tile_is_as_wide_as_is_said():
