@@ -22,11 +22,20 @@ Runtimes: "C stream", "JAX stream" and "PyTorch stream" take a block a call, as 
 classes; "C scan" and "JAX scan" take all blocks in one call; "JAX clip" and "PyTorch clip" take one second in one call;
 all from raw samples to probability. "JAX model" and "PyTorch model" are a clip's frames to logits, which leaves the
 front end out.
+
+With --accelerator, what JAX does on its default accelerator is measured alone, beside one core of the processor. Beside
+`environment`, with the accelerator's name, its file holds:
+
+    rows:      model, what, engine (JAX there, JAX on the core, PyTorch there), size (streams, seconds of audio or clips
+               in a call), milliseconds (of a call), rate (seconds of audio a second), ratio_to_core (of rates)
+    agreement: model, precision (of products, by JAX's names), largest_difference (of probabilities, from the core's)
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -38,36 +47,82 @@ from kws_jax.files import check_writable
 
 def main(
     models: tyro.conf.Positional[tuple[str, ...]] = (),
-    out: Path = Path("out/benchmark.json"),
+    out: Path | None = None,
     quick: bool = False,
+    accelerator: bool = False,
 ) -> None:
     """Measures and writes OUT.
 
     Args:
         models: Names of settings, or checkpoints; every architecture of the table without.
-        out: File to write.
+        out: File to write; out/benchmark.json or out/accelerator.json without.
         quick: A few repeats on little audio, to see that everything works; the numbers mean little.
+        accelerator: Measure JAX's default accelerator, with models of its own.
     """
-    # Seconds to import here and below, which --help does not need.
-    from experiments.benchmark.measuring import Plan, measure
-    from experiments.study.json_files import write_json
-    from experiments.study.workers import run_jobs
-
+    out = out or Path("out/accelerator.json" if accelerator else "out/benchmark.json")
     check_writable(out)
+    if accelerator:
+        measured = on_accelerator(models, quick)
+        for row in measured["rows"]:
+            call = f"{row['model']:15} {row['what']:40} {row['engine']:12} {row['size']:9,}"
+            print(f"{call} {row['ratio_to_core']:8.2f} x the core's rate")
+    else:
+        measured = on_one_thread(models, quick)
+        for row in measured["inference"]:
+            print(f"{row['runtime']:15} {row['model']:30} {row['ratio_to_base']:6.2f} x the base's speed")
+    # Seconds to import here and below, which --help does not need.
+    from experiments.study.json_files import write_json
+
+    write_json(out, measured)
+    print(out)
+
+
+def on_accelerator(models: tuple[str, ...], quick: bool) -> dict[str, Any]:
+    """What JAX's default accelerator does.
+
+    Raises:
+        UserError: If there is none, or models are named.
+    """
+    from experiments.benchmark.accelerator import AcceleratorPlan, measure_accelerator
+
+    if models:
+        raise UserError("--accelerator has models of its own: name none")
+    plan = AcceleratorPlan()
+    if quick:
+        plan = replace(plan, models=plan.models[-1:], trained=plan.trained[-1:], repeats=3)
+        plan = replace(plan, streams=(64,), tiled=(256,), core_streams=64, seconds=4.0, batch_sizes=(8,))
+    return in_its_process(measure_accelerator, plan)
+
+
+def on_one_thread(models: tuple[str, ...], quick: bool) -> dict[str, Any]:
+    """What the processor does.
+
+    Raises:
+        UserError: If a name is neither a setting nor a checkpoint.
+    """
+    from experiments.benchmark.measuring import Plan, measure
+
     plan = Plan((("base", BASE), *chosen_models(models)), packed_models(models))
     if quick:
         plan = replace(plan, models=plan.growing, packed=plan.packed[-1:])
         plan = replace(plan, trained=plan.trained[-1:], training_repeats=2, most=64, starts=1)
         plan = replace(plan, seconds=1.0, batch_size=8, repeats=3)
-    # A process of its own, which is told to use one thread before it imports anything.
+    return in_its_process(measure, plan)
+
+
+def in_its_process(measure: Callable[[Any], dict[str, Any]], plan: Any) -> dict[str, Any]:
+    """What a process of its own measures, which is told to use one thread before it imports anything.
+
+    Raises:
+        UserError: If it fails.
+    """
+    from experiments.study.workers import run_jobs
+
     (outcome,) = run_jobs(measure, {plan: ()}, num_workers=1)
     if outcome.result is None:
         print(outcome.traceback or "", end="", file=sys.stderr)
         raise UserError(str(outcome.error))
-    write_json(out, outcome.result)
-    for row in outcome.result["inference"]:
-        print(f"{row['runtime']:15} {row['model']:30} {row['ratio_to_base']:6.2f} x the base's speed")
-    print(out)
+    return outcome.result
 
 
 def chosen_models(names: tuple[str, ...]) -> list[tuple[str, CrnnConfig]]:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark import timing
@@ -15,7 +14,7 @@ from kws_jax.array_types import Params
 from kws_jax.compiled import stream as compiled
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.model import init_variables
-from kws_jax.streaming import StreamingKws, many
+from kws_jax.streaming import StreamingKws
 from torch_ref import accounting
 
 Row = dict[str, Any]
@@ -66,19 +65,7 @@ def audio_calls(params: Params, config: CrnnConfig) -> Callable[[int], dict[str,
 
 def streams_calls(params: Params, config: CrnnConfig) -> Callable[[int], dict[str, timing.Timed]]:
     """A block of each stream in one call."""
-    step = many.compiled_step(config)
-
-    def calls(num_streams: int) -> dict[str, timing.Timed]:
-        blocks = jnp.tile(timing.some_audio(config.step_duration), (num_streams, 1))
-        carried, is_new = [many.init_state(config, num_streams)], jnp.zeros(num_streams, bool)
-
-        def call() -> Any:
-            carried[0], logits = step(params, carried[0], blocks, is_new)
-            return logits.block_until_ready()
-
-        return {"JAX": timing.Timed(call, num_streams * config.step_duration)}
-
-    return calls
+    return lambda num_streams: {"JAX": timing.jax_streams(params, config, num_streams)}
 
 
 def hidden_calls(batch_size: int) -> Callable[[int], dict[str, timing.Timed]]:

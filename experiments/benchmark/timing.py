@@ -18,6 +18,7 @@ from kws_jax.compiled import stream as compiled
 from kws_jax.config import SAMPLE_RATE, CrnnConfig
 from kws_jax.data.audio import to_pcm
 from kws_jax.model import Crnn, predict
+from kws_jax.streaming import many
 from torch_ref import accounting
 from torch_ref.frontend import MelPower
 from torch_ref.model import CRNN
@@ -149,6 +150,21 @@ def jax_scan(params: Params, config: CrnnConfig, seconds: float) -> Timed:
         return jax.nn.softmax(streaming.scan(params, config, state, samples)[1])[..., 1]
 
     return Timed(lambda: scan(params, samples).block_until_ready(), num_samples / SAMPLE_RATE)
+
+
+def jax_streams(
+    params: Params, config: CrnnConfig, num_streams: int, tile: int | None = None, is_sent: bool = False
+) -> Timed:
+    """A block of each of many streams in one compiled call; it lies on the device, or is sent there in the call."""
+    step, tiled = many.compiled_step(config, tile=tile), np.tile if is_sent else jnp.tile
+    blocks: Any = tiled(some_audio(config.step_duration), (num_streams, 1))
+    carried, is_new = [many.init_state(config, num_streams)], jnp.zeros(num_streams, bool)
+
+    def call() -> jax.Array:
+        carried[0], logits = step(params, carried[0], blocks, is_new)
+        return logits.block_until_ready()
+
+    return Timed(call, num_streams * config.step_duration)
 
 
 def torch_clip(model: CRNN) -> Timed:

@@ -59,12 +59,12 @@ def training_speed(name: str, config: CrnnConfig, batch_size: int, repeats: int)
     ]
 
 
-def torch_step(config: CrnnConfig, batch_size: int, source: str) -> Call:
+def torch_step(config: CrnnConfig, batch_size: int, source: str, device: str = "cpu") -> Call:
     """A step of the seminar's loop in PyTorch."""
     recipe, task = SeminarRecipe(), to_task_config(config)
-    crnn, power_of = model.CRNN(task).train(), frontend.MelPower(task)
+    crnn, power_of = model.CRNN(task).train().to(device), frontend.MelPower(task).to(device)
     adam = torch.optim.Adam(crnn.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    samples, labels = (torch.from_numpy(array) for array in _batch(batch_size))
+    samples, labels = (torch.from_numpy(array).to(device) for array in _batch(batch_size))
     ready = power_of(samples)
 
     def step() -> float:

@@ -1,15 +1,15 @@
 """What `experiments.benchmark` measured, as its file holds it."""
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from experiments.study.json_files import read_json
 from kws_jax.config import config_from_json
 from kws_jax.errors import UserError
 
-__all__ = ["read_benchmark"]
+__all__ = ["read_accelerator", "read_benchmark"]
 
-FILE, REMEDY = "benchmark.json", "measure again"
+FILE, ACCELERATOR, REMEDY = "benchmark.json", "accelerator.json", "measure again"
 
 
 class Environment(TypedDict):
@@ -112,6 +112,52 @@ class Benchmark(TypedDict):
     growth: list[Growth]
     start_up: list[StartUp]
     state_bytes: dict[str, int]
+
+
+class AcceleratorEnvironment(Environment):
+    """Where it was measured, and beside what."""
+
+    accelerator: str
+
+
+class AcceleratorRow(TypedDict):
+    """What a call of a size takes, on the accelerator or on a core."""
+
+    model: str
+    what: str
+    engine: str
+    size: float
+    milliseconds: float
+    rate: float
+    ratio_to_core: float
+
+
+class Agreement(TypedDict):
+    """How far probabilities are from the core's."""
+
+    model: str
+    precision: str
+    largest_difference: float
+
+
+class Accelerator(TypedDict):
+    """All that was measured of an accelerator."""
+
+    environment: AcceleratorEnvironment
+    rows: list[AcceleratorRow]
+    agreement: list[Agreement]
+    note: NotRequired[str]  # by hand, of a run that was not as others are
+
+
+def read_accelerator(results: Path) -> dict[str, Any]:
+    """What `experiments.benchmark --accelerator` measured; nothing where it did not.
+
+    Raises:
+        UserError: If the file is not that command's.
+    """
+    path = results / ACCELERATOR
+    what = "file of experiments.benchmark --accelerator"
+    return read_json(path, Accelerator, what, REMEDY) if path.exists() else {}
 
 
 def read_benchmark(results: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from experiments.report import goals
-from experiments.report.benchmark import read_benchmark
+from experiments.report.benchmark import read_accelerator, read_benchmark
 from experiments.report.comparison import BARS, TOLERATED_RATIO, Comparison, compare, verdict
 from experiments.report.robustness import read_robustness
 from experiments.report.speed import speed_goals
@@ -69,6 +69,7 @@ class Study:
     comparisons: list[Comparison]
     streams: list[StreamComparison]
     benchmark: dict[str, Any]
+    accelerator: dict[str, Any]
     tried: list[dict[str, Any]]
     robustness: dict[str, Any]
     own: list[OwnKeyword]
@@ -122,8 +123,9 @@ def read_study(results: Path) -> Study:
     comparisons = compare(read_records(results), results)
     path = results / "search.jsonl"
     tried = read_lines(path, remedy="take it out") if path.exists() else []
-    streams, benchmark = compare_streams(results), read_benchmark(results)
-    return Study(results, comparisons, streams, benchmark, tried, read_robustness(results), read_own_keywords(results))
+    clocks = read_benchmark(results), read_accelerator(results)
+    others = read_robustness(results), read_own_keywords(results)
+    return Study(results, comparisons, compare_streams(results), *clocks, tried, *others)
 
 
 def render_pages(study: Study, out: Path, pictures: Iterable[str]) -> dict[Path, str]:

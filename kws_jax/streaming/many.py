@@ -1,4 +1,4 @@
-"""Many streams at once, as a server has them: one tile after the other on each device, so that its arrays stay cached.
+"""Many streams at once, as a server has them: on a processor one tile after the other, whose arrays stay cached.
 
 A server's loop, on all devices that there are:
 
@@ -26,6 +26,7 @@ from kws_jax.streaming import functions
 from kws_jax.streaming.functions import StreamState
 
 TILE = 128  # streams: few enough for a core's cache, enough that the calls within a step no longer cost
+WIDE_TILE = 2**17  # streams on an accelerator, which one call fills or does not: no more than its memory takes
 Step = Callable[[Params, StreamState, Waveform, Bool[Array, " batch"]], tuple[StreamState, Array]]
 
 
@@ -38,16 +39,23 @@ def init_state(config: CrnnConfig, num_streams: int, mesh: Mesh | None = None) -
     return jax.device_put(functions.init_state(config, num_streams), devices.divided(mesh, 0, num_streams))
 
 
-def compiled_step(config: CrnnConfig, mesh: Mesh | None = None) -> Step:
+def compiled_step(config: CrnnConfig, mesh: Mesh | None = None, tile: int | None = None) -> Step:
     """`step_tiles` of a model, compiled; with a mesh, each device takes its part of the streams and talks to no other.
 
     The state that goes in is given away: its memory is used for the one that comes out.
+
+    Args:
+        config: Model.
+        mesh: Devices; the default one without.
+        tile: Streams that a device takes at once; by default what suits its kind.
     """
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    width = tile or (TILE if platform == "cpu" else WIDE_TILE)
 
     def step(
         params: Params, state: StreamState, samples: Waveform, is_new: Bool[Array, " batch"]
     ) -> tuple[StreamState, Array]:
-        return step_tiles(params, config, state, samples, is_new)
+        return step_tiles(params, config, state, samples, is_new, width)
 
     everywhere, part = devices.copied(mesh), devices.divided(mesh, axis=0, length=0)
     if everywhere is None or part is None:
@@ -60,9 +68,14 @@ def compiled_step(config: CrnnConfig, mesh: Mesh | None = None) -> Step:
 
 
 def step_tiles(
-    params: Params, config: CrnnConfig, state: StreamState, samples: Waveform, is_new: Bool[Array, " batch"]
+    params: Params,
+    config: CrnnConfig,
+    state: StreamState,
+    samples: Waveform,
+    is_new: Bool[Array, " batch"],
+    tile: int = TILE,
 ) -> tuple[StreamState, Float[Array, "batch classes"]]:
-    """`step` of any number of streams, `TILE` of them after the other; those that are new start with this block.
+    """`step` of any number of streams, `tile` of them after the other; those that are new start with this block.
 
     Raises:
         TypeError: If the samples are no floats, or `is_new` is no bool.
@@ -74,12 +87,12 @@ def step_tiles(
     if not jnp.issubdtype(samples.dtype, jnp.floating) or is_new.dtype != bool:
         raise TypeError(f"samples are {samples.dtype} and is_new is {is_new.dtype}: give floats in [-1, 1], and bools")
 
-    def step(tile: tuple[StreamState, Waveform, Array]) -> tuple[StreamState, Array]:
-        state, samples, is_new = tile
+    def step(streams: tuple[StreamState, Waveform, Array]) -> tuple[StreamState, Array]:
+        state, samples, is_new = streams
         return functions.step(params, config, functions.reset(config, state, is_new), samples)
 
-    streams, whole = (state, samples, is_new), len(samples) - len(samples) % TILE
-    tiles = jax.tree.map(lambda leaf: leaf[:whole].reshape(whole // TILE, TILE, *leaf.shape[1:]), streams)
+    streams, whole = (state, samples, is_new), len(samples) - len(samples) % tile
+    tiles = jax.tree.map(lambda leaf: leaf[:whole].reshape(whole // tile, tile, *leaf.shape[1:]), streams)
     stepped = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), jax.lax.map(step, tiles))
     if whole == len(samples):
         return stepped

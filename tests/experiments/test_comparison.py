@@ -214,6 +214,7 @@ def test_a_command_stands_for_all_keywords_and_seeds():
         (f"{RUNS}/{record().name}/{RECORD}", json.dumps({"name": "base"}), "no record of this version"),
         (f"{RUNS}/{record().name}/{SCORES}", "no scores", "cannot be read"),
         ("benchmark.json", "[]", "no file of experiments.benchmark"),
+        ("accelerator.json", "{}", "no file of experiments.benchmark --accelerator"),
         ("search.jsonl", "{}\nhalf a li", "line 2, is no line of a log"),
         ("streams/student.json", json.dumps({"setting": "student"}), "no record of this version"),
         ("streams_peer/engine.json", "{}", "no record of this version"),
