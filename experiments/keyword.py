@@ -10,10 +10,11 @@ from pathlib import Path
 
 import tyro
 
-from kws_jax.command import command, silence
+from kws_jax.command import command, heeds_quiet
 from kws_jax.data.sources import NO_SOURCES, SceneSources
 
 
+@heeds_quiet
 def main(
     word: str,
     recordings: Path,
@@ -38,11 +39,10 @@ def main(
             recordings.
         quiet: Say nothing but what is wrong; OUT/keyword.json has what is known of the detector.
     """
-    with silence(quiet):
-        from experiments.streams.own_corpus import Wish  # seconds to import, which --help does not need
-        from experiments.streams.own_keyword import make
+    from experiments.streams.own_corpus import Wish  # seconds to import, which --help does not need
+    from experiments.streams.own_keyword import make
 
-        make(Wish(word, recordings, negatives, data, sources, voices, out or Path("out") / word))
+    make(Wish(word, recordings, negatives, data, sources, voices, out or Path("out") / word))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.streams.recipe import SceneRecipe
-from kws_jax.command import command
+from kws_jax.command import command, heeds_quiet
 
 
+@heeds_quiet
 def main(
     results: Positional[Path],
     scenes: tyro.conf.OmitArgPrefixes[SceneRecipe],
@@ -22,6 +23,7 @@ def main(
     run_seed: int = 0,
     again: bool = False,
     drop: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Publishes every setting and keyword of one split and seed.
 
@@ -32,6 +34,7 @@ def main(
         run_seed: Of the runs.
         again: Choose thresholds anew where a shipped model has them.
         drop: Let shipped checkpoints go that no record stands for.
+        quiet: Say nothing but what is wrong.
     """
     from experiments.streams.publishing import (
         choose_and_publish,  # seconds to import, which --help does not need

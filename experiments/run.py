@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from kws_jax.command import command
+from kws_jax.command import command, heeds_quiet
 from kws_jax.data.sources import NO_SOURCES, SceneSources, Voices
 from kws_jax.errors import UserError
 
 
+@heeds_quiet
 def main(
     settings: tyro.conf.Positional[tuple[str, ...]] = (),
     all_settings: Annotated[bool, tyro.conf.arg(name="all")] = False,
@@ -28,6 +29,7 @@ def main(
     quick: bool = False,
     jobs: int = os.cpu_count() or 1,
     scheduler: str | None = None,
+    quiet: bool = False,
 ) -> None:
     """Runs settings and what they learn from.
 
@@ -49,6 +51,7 @@ def main(
             many workers there are, or are to be. All see one file system, with OUT, the data and this folder at the
             same paths, and run one at a time: python -m dask worker ADDRESS --nworkers 2 --nthreads 1. Clusters of
             dask-jobqueue (SLURM) and dask-kubernetes have such an address.
+        quiet: Say nothing but what is wrong.
     """
     # Seconds to import, which --help does not need.
     from experiments.streams.thresholds import give_thresholds

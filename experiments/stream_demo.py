@@ -4,9 +4,10 @@ from pathlib import Path
 
 import tyro
 
-from kws_jax.command import command
+from kws_jax.command import command, heeds_quiet
 
 
+@heeds_quiet
 def main(
     out: Path,
     checkpoint: Path | None = None,
@@ -20,6 +21,7 @@ def main(
     threshold: float | None = None,
     smoothing: int | None = None,
     false_alarms_per_hour: float | None = None,
+    quiet: bool = False,
 ) -> None:
     """Draws the demo; what is not named comes from the data folder, or is spoken by synthetic voices.
 
@@ -37,6 +39,7 @@ def main(
         threshold: Probability from which on the keyword is heard; by default what the checkpoint says, else 0.5.
         smoothing: Steps that the detector averages over; by default what the checkpoint says, else 1.
         false_alarms_per_hour: 0.2, 0.5, 1 or 2: takes the threshold that the checkpoint has for it.
+        quiet: Say nothing but what is wrong.
     """
     # Seconds to import, which --help does not need.
     from experiments.streams import demo

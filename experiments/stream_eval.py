@@ -10,15 +10,17 @@ import tyro
 from tyro.conf import Positional
 
 from experiments.streams.recipe import Judgement
-from kws_jax.command import command
+from kws_jax.command import command, heeds_quiet
 
 
+@heeds_quiet
 def main(
     checkpoints: Positional[tuple[Path, ...]],
     judgement: tyro.conf.OmitArgPrefixes[Judgement],
     out: Path = Path("out"),
     keyword: str | None = None,
     jobs: int = 1,
+    quiet: bool = False,
 ) -> None:
     """Judges checkpoints; each gets a record in OUT/streams, and one that is there is not judged again.
 
@@ -28,6 +30,7 @@ def main(
         out: Folder of results.
         keyword: The word to spot, where the checkpoint does not say.
         jobs: Processes, of one core and some 2 GB each.
+        quiet: Say nothing but what is wrong.
     """
     from experiments.streams.evaluation import judge_checkpoints  # seconds to import, which --help does not need
 

@@ -10,17 +10,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import wraps
 from multiprocessing.util import Finalize
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec
 
 from kws_jax.errors import LONGEST, UserError, printable
 
-__all__ = ["command", "leave_at_once", "silence"]
+__all__ = ["command", "heeds_quiet", "leave_at_once"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = 128  # plus a signal's number is the exit status that shells expect: 130 after Ctrl-C
 PATIENCE = 3.0  # s that a command has to end by itself after a signal
+P = ParamSpec("P")
 Handler = Callable[[int, FrameType | None], Any] | int | None
 NARROWEST = 40  # columns that help is written in: in 1 it would take for ever
 
@@ -53,15 +55,18 @@ def command() -> Iterator[None]:
             raise SystemExit(status) from None
 
 
-@contextmanager
-def silence(wanted: bool) -> Iterator[None]:
-    """Without progress and without words on stdout, if that is wanted, in processes that begin inside too."""
-    if not wanted:
-        yield
-        return
-    os.environ["TQDM_DISABLE"] = "1"  # which tqdm reads as it is imported
-    with open(os.devnull, "w", errors="replace") as nowhere, redirect_stdout(nowhere):
-        yield
+def heeds_quiet(main: Callable[P, None]) -> Callable[P, None]:
+    """Of a command with a flag `quiet`: with it, without progress and words on stdout, its processes' too."""
+
+    @wraps(main)
+    def run(*args: P.args, **options: P.kwargs) -> None:
+        if not options.get("quiet"):
+            return main(*args, **options)
+        os.environ["TQDM_DISABLE"] = "1"  # which tqdm reads as it is imported
+        with open(os.devnull, "w", errors="replace") as nowhere, redirect_stdout(nowhere):
+            return main(*args, **options)
+
+    return run
 
 
 def _flushed(error: BaseException) -> BaseException:

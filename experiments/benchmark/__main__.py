@@ -39,17 +39,19 @@ from typing import Any
 
 import tyro
 
-from kws_jax.command import command
+from kws_jax.command import command, heeds_quiet
 from kws_jax.config import BASE, CrnnConfig
 from kws_jax.errors import UserError
 from kws_jax.files import check_writable
 
 
+@heeds_quiet
 def main(
     models: tyro.conf.Positional[tuple[str, ...]] = (),
     out: Path | None = None,
     quick: bool = False,
     accelerator: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Measures and writes OUT.
 
@@ -58,6 +60,7 @@ def main(
         out: File to write; out/benchmark.json or out/accelerator.json without.
         quick: A few repeats on little audio, to see that everything works; the numbers mean little.
         accelerator: Measure JAX's default accelerator, with models of its own.
+        quiet: Say nothing but what is wrong.
     """
     out = out or Path("out/accelerator.json" if accelerator else "out/benchmark.json")
     check_writable(out)

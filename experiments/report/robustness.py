@@ -5,6 +5,7 @@ RESULTS/malformed.json              python -m tests.malformed
         checkpoints_of_others.json  public checkpoints of the reference's model, by where they are from
         coverage.json               python -m tests.coverage
         mutants.json                python -m tests.mutants
+        newcomer.json               python -m tests.newcomer
 """
 
 from pathlib import Path
@@ -96,12 +97,27 @@ class Mutation(TypedDict):
     modules: dict[str, Mutants]
 
 
+class Step(TypedDict):
+    """A command of a newcomer's, in a clone."""
+
+    command: str
+    seconds: float
+
+
+class Newcomer(TypedDict):
+    """In this order; the first sets up the environment."""
+
+    environment: Environment
+    steps: list[Step]
+
+
 KINDS: dict[str, Any] = {
     "malformed": Malformed,
     "kills": Killed,
     "checkpoints_of_others": Others,
     "coverage": Coverage,
     "mutants": Mutation,
+    "newcomer": Newcomer,
 }
 
 

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
@@ -72,13 +73,24 @@ def read_recordings(folder: Path) -> list[Recording]:
     Raises:
         UserError: If the folder is missing, a file cannot be read, or there are too few takes.
     """
-    recordings = [_recording(path.relative_to(folder), samples) for path, samples in read_all(folder).items()]
+    sounds = _without_copies(read_all(folder))
+    recordings = [_recording(path.relative_to(folder), samples) for path, samples in sounds.items()]
     found = sum(int(recording.fits.sum()) for recording in recordings)
     if found < FEWEST:
         raise UserError(
             f"{found} takes of the word in {folder}: record at least {FEWEST}, better {ENOUGH}, with pauses"
         )
     return recordings
+
+
+def _without_copies(sounds: dict[Path, Float32[np.ndarray, " samples"]]) -> dict[Path, Float32[np.ndarray, " samples"]]:
+    """Each sound once, so that none is both learnt from and judged by; says what is left out."""
+    once: dict[str, Path] = {}
+    for path, samples in sounds.items():
+        first = once.setdefault(sha256(samples.tobytes()).hexdigest(), path)
+        if first != path:
+            logger.warning("left out %s: it is a copy of %s", printable(str(path)), printable(str(first)))
+    return {path: sounds[path] for path in once.values()}
 
 
 def read_all(folder: Path) -> dict[Path, Float32[np.ndarray, " samples"]]:

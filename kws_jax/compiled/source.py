@@ -1,6 +1,7 @@
 """Writes a model as C99: one file and its header, which need no library, and a small program that listens."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -134,6 +135,7 @@ def _sizes(config: CrnnConfig, about: About, is_packed: bool) -> dict[str, Any]:
         "SMOOTHING": detector.smoothing,
         "REFRACTORY_STEPS": detector.refractory_steps,
         "KEYWORD": _text(about.keyword or "the keyword"),
+        "KEYWORD_IN_JSON": _text(json.dumps(about.keyword or "the keyword")),
         "MEANING": _text(meaning),
         "PASSES": " ".join(
             f"PASS(pass_{'odd' if radix % 2 else radix}, {radix})" for radix in _radices(frontend.window_length // 2)

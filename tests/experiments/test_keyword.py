@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -155,6 +156,9 @@ def test_what_is_left_out_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
     (tmp_path / "link").symlink_to("ann")
     assert len(read_recordings(tmp_path)) == 2
     assert re.search(r"left out 2 that are neither .*c\.m4a: ffmpeg", caplog.text)
+    shutil.copy(tmp_path / "ann" / "0.flac", tmp_path / "again.flac")
+    assert [found.name for found in read_recordings(tmp_path)] == ["again.flac", "b.mp3"]
+    assert re.search(r"left out .*ann/0\.flac: it is a copy of .*again\.flac", caplog.text)
 
 
 def test_no_folder_is_two_things(scene_corpus: Path, tmp_path: Path):

@@ -29,6 +29,7 @@ NUM_CLIPS, NUM_SPEAKERS = 900, 45  # of which a ninth are the keyword's, and a f
 RECIPE = {"epochs": 4, "batch_size": 128, "peak_learning_rate": 2e-3, "window": 6.4}
 WHERE = {"commit": "0123456789ab", "versions": {"python": "3.11.7", "jax": "0.10.2"}, "device": "a processor, 2 cores"}
 ROBUSTNESS = {
+    "newcomer": {"environment": WHERE, "steps": [{"command": "make demo", "seconds": 61.5}]},
     "malformed": {"environment": WHERE, "kinds": {"names": {"taken": 3, "refused": 1_200}}},
     "kills": {"kills": {"training": {"kills": 20, "whole": 20}}},
     "checkpoints_of_others": {"sources": {"GitHub": {"files": 39, "converted": 37, "refused": 2}}},

@@ -89,6 +89,21 @@ def test_what_is_ignored_stays_so():
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_quiet_say_nothing_but_what_is_wrong(quiet: bool):
+    """Nor do processes that begin inside; words on stderr stay."""
+    script = (
+        "import subprocess\nfrom kws_jax.command import heeds_quiet\n@heeds_quiet\ndef main(quiet=False):\n"
+        "    from tqdm import tqdm\n    print('words')\n    list(tqdm([1]))\n    print('wrong', file=sys.stderr)\n"
+        "    bar = 'from tqdm import tqdm; list(tqdm([1]))'\n    subprocess.run([sys.executable, '-c', bar])\n"
+        f"with command():\n    main(quiet={quiet})"
+    )
+    status, out, err = ended(script)
+    assert (status, out) == (0, "" if quiet else "words\n")
+    assert err.count("100%") == (0 if quiet else 2)
+    assert err.endswith("wrong\n") == quiet
+
+
 ENDS = {
     "raise UserError('a\\x1b[31m\\nb')": (1, "error: a\\x1b[31m\\nb\n"),
     "open('/nowhere/a')": (1, "error: /nowhere/a: No such file or directory\n"),

@@ -129,6 +129,7 @@ def test_the_program_prints_what_the_detector_finds(
     subprocess.run(["make", "-s", "-C", str(tmp_path / "c"), f"CFLAGS={' '.join(flags)} -Wall -Wextra"], check=True)
     ran = subprocess.run([tmp_path / "c" / "listen"], input=pcm.tobytes() + b"\0", capture_output=True, check=True)
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert {line["keyword"] for line in lines} == {'a "word"'}
     assert [line["time"] for line in lines] == [time for time, _ in detections(path, pcm)]
     np.testing.assert_allclose(
         [line["probability"] for line in lines], [score for _, score in detections(path, pcm)], rtol=0, atol=2e-6

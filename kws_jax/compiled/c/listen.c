@@ -1,5 +1,5 @@
 /* Listens for the keyword in raw PCM on standard input (16 bits, little-endian, one channel, 16 kHz) and prints a line
-   of JSON for each detection: seconds of audio up to the end of what decided, and the smoothed probability. */
+   of JSON for each detection: seconds of audio up to the end of what decided, keyword, and smoothed probability. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,7 +11,8 @@
 static int say(const kws_step *steps, int count) {
     for (int i = 0; i < count; i++) {
         if (!steps[i].is_detection) continue;
-        printf("{\"time\": %.4f, \"probability\": %.6f}\n", (double)steps[i].end / KWS_SAMPLE_RATE, (double)steps[i].score);
+        printf("{\"time\": %.4f, \"keyword\": %s, \"probability\": %.6f}\n", (double)steps[i].end / KWS_SAMPLE_RATE,
+               KWS_KEYWORD_IN_JSON, (double)steps[i].score);
         if (fflush(stdout)) return 0;
     }
     return 1;
