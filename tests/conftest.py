@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ QUICK_TO_COMPILE = (
 )
 os.environ.setdefault("XLA_FLAGS", " ".join(f"--xla_{flag}" for flag in QUICK_TO_COMPILE))
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # that `listen` keeps in the home folder
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the processes inherit that tests send it to
 
 # What imports the packages is imported in the fixtures: the checker of shapes hooks into imports after this file.
 

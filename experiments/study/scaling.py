@@ -9,7 +9,7 @@ from torch_ref.train import SeminarRecipe
 QUICK_EPOCHS, FEW_RESTARTS = 2, 2
 # Our recipes were chosen on some 9,000 clips, and the seminar's takes 8,000 steps on its 51,000. On a small corpus an
 # epoch is a few steps: there are more epochs then, for at least so many steps. On one as small as the synthetic voices'
-# there are no more than these, and of clips in batches half as large, so that a first run of all settings takes minutes.
+# there are no more than these, those of clips half as large, so that a first run of all settings takes minutes.
 SMALL_CORPUS, TINY_CORPUS, USUAL_CLIPS = 5_000, 2_000, 9_000
 SMALL_STEPS, SEMINAR_STEPS = 1_600, 1_200
 SMALL_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64)

@@ -98,7 +98,7 @@ def test_the_quiet_say_nothing_but_what_is_wrong(quiet: bool):
         "    bar = 'from tqdm import tqdm; list(tqdm([1]))'\n    subprocess.run([sys.executable, '-c', bar])\n"
         f"with command():\n    main(quiet={quiet})"
     )
-    status, out, err = ended(script)
+    status, out, err = ended(script, env={name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"})
     assert (status, out) == (0, "" if quiet else "words\n")
     assert err.count("100%") == (0 if quiet else 2)
     assert err.endswith("wrong\n") == quiet
