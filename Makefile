@@ -34,7 +34,7 @@ test: $(TESTED)
 	$(PYTEST) $(COVERAGE)
 
 test-slow: $(TESTED)
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow $(COVERAGE)
 
 lint: $(TESTED)
 	$(BIN)/ruff check
