@@ -105,7 +105,7 @@ class DetectorState(NamedTuple):
 def init_state(config: DetectorConfig, batch_size: int) -> DetectorState:
     """State of detectors that have heard nothing."""
     return DetectorState(
-        recent=jnp.zeros((batch_size, config.smoothing)),
+        recent=jnp.zeros((batch_size, config.smoothing), jnp.float32),
         was_above=jnp.zeros(batch_size, bool),
         wait=jnp.zeros(batch_size, jnp.int32),
     )

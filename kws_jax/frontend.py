@@ -98,7 +98,7 @@ def context_length(config: FrontendConfig) -> int:
 
 def init_state(config: FrontendConfig, batch_size: int) -> FrontendState:
     """State of streams that have heard nothing."""
-    return FrontendState(jnp.zeros((batch_size, context_length(config))), jnp.zeros(batch_size, jnp.int32))
+    return FrontendState(jnp.zeros((batch_size, context_length(config)), jnp.float32), jnp.zeros(batch_size, jnp.int32))
 
 
 def step(config: FrontendConfig, state: FrontendState, samples: Waveform) -> tuple[FrontendState, MelPower]:

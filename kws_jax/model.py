@@ -69,7 +69,7 @@ class Crnn(nn.Module):
         """Mel power as the model hears it, and what PCEN's smoother then is; see `kws_jax.layers.Pcen`."""
         if self.config.has_pcen:
             return self.pcen(power, smoother, first)
-        return log_compress(power), jnp.zeros((power.shape[0], 0)) if smoother is None else smoother
+        return log_compress(power), jnp.zeros((power.shape[0], 0), jnp.float32) if smoother is None else smoother
 
     def convolve(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps features"]:
         """Pooling, convolution and what follows it, flattened channel-major (as torch's are).
@@ -130,7 +130,7 @@ class Crnn(nn.Module):
 
 def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch layers hidden"]:
     """The hidden state that a clip or a stream starts from."""
-    return jnp.zeros((batch_size, config.gru_layers, config.gru_hidden))
+    return jnp.zeros((batch_size, config.gru_layers, config.gru_hidden), jnp.float32)
 
 
 @partial(jax.jit, static_argnames="config")

@@ -1,6 +1,6 @@
-"""What the fast tests ran of each package, held against the least that they must.
+"""What the tests ran of each package, held against the least that they must.
 
-pytest --cov --cov-report=json:out/coverage.json; python -m tests.coverage out/coverage.json --out results/coverage.json
+`make test` and `make test-slow` as `.ci/run` gives them; python -m tests.coverage out/coverage.json --out FILE
 """
 
 import json
@@ -35,7 +35,7 @@ def main(found: Positional[Path], out: Path | None = None) -> None:
         ran, there = (sum(own[name] for own in packages.values()) for name in (f"{kind}_run", kind))
         print(f"{ran:,} of {there:,} {kind} run, {ran / there:.1%}")
         if ran < least * there:
-            raise SystemExit(f"error: the fast tests must run {least:.0%} of the {kind}: see {found}")
+            raise SystemExit(f"error: the tests must run {least:.0%} of the {kind}: see {found}")
 
 
 if __name__ == "__main__":

@@ -48,10 +48,10 @@ def init_state(config: CrnnConfig, batch_size: int) -> StreamState:
     window = config.max_window_length
     return StreamState(
         frontend=frontend.init_state(config.frontend, batch_size),
-        smoother=jnp.zeros((batch_size, config.frontend.num_mels if config.has_pcen else 0)),
-        frames=jnp.zeros((batch_size, kept_frames, config.frontend.num_mels)),
+        smoother=jnp.zeros((batch_size, config.frontend.num_mels if config.has_pcen else 0), jnp.float32),
+        frames=jnp.zeros((batch_size, kept_frames, config.frontend.num_mels), jnp.float32),
         hidden=zero_hidden(config, batch_size),
-        votes=jnp.zeros((batch_size, window, config.num_classes)),
+        votes=jnp.zeros((batch_size, window, config.num_classes), jnp.float32),
         energies=jnp.full((batch_size, window), -jnp.inf, jnp.float32),
     )
 
@@ -110,7 +110,7 @@ def flush(
         tail_length: In [0, config.block_size).
     """
     if tail is None:
-        tail = jnp.zeros((state.energies.shape[0], config.block_size))
+        tail = jnp.zeros((state.energies.shape[0], config.block_size), jnp.float32)
     power, num_frames = frontend.flush(config.frontend, state.frontend, tail, jnp.asarray(tail_length))
     new_frames, _ = _compress(params, config, state, power)
     frames = jnp.concatenate([state.frames, new_frames], axis=1)

@@ -17,7 +17,7 @@ from kws_jax.model import Crnn, frames_of, zero_hidden
 from tests.helpers.models import CONFIGS, LIGHT, PCEN, STUDENT, TOY, noise, random_variables
 from tests.helpers.odd_configs import ODD_CONFIGS
 from tests.helpers.verify import Part, Verifier
-from tests.tolerances import CROSS_FRAMEWORK
+from tests.tolerances import CROSS_FRAMEWORK, SAME_FRAMEWORK
 
 BLOCKS = 10
 RIGHT_EDGE_ALONE = ODD_CONFIGS["right edge alone"].frontend
@@ -164,6 +164,21 @@ def test_the_class_is_the_functions_bit_for_bit(config: CrnnConfig):
     times, probabilities = (np.concatenate(parts) for parts in zip(*pushed, strict=True))
     np.testing.assert_array_equal(probabilities, np.concatenate(expected)[config.warmup_blocks :])
     np.testing.assert_array_equal(times, config.step_end(np.arange(len(times))) / SAMPLE_RATE)
+
+
+@pytest.mark.slow
+def test_numbers_of_64_bits_elsewhere_change_nothing():
+    """As with JAX_ENABLE_X64; by steps, by scan and by flush, against the pure functions without."""
+    params, samples = random_variables(PCEN, 64)["params"], noise(4, 1, (streaming.LONG + 9) * PCEN.block_size)
+    with jax.enable_x64(True):
+        stream = streaming.StreamingKws(params, PCEN)
+        chunks = np.split(samples[0], [9 * PCEN.block_size])
+        found = np.concatenate([*(stream.push(chunk)[1] for chunk in chunks), stream.flush()[1]])
+    state, logits = streaming.scan(params, PCEN, streaming.init_state(PCEN, 1), jnp.asarray(samples))
+    logits = jnp.concatenate([logits, streaming.flush(params, PCEN, state)], axis=1)
+    expected = np.asarray(jax.nn.softmax(logits)[0, :, 1])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected[np.isfinite(expected)], rtol=0, atol=SAME_FRAMEWORK)
 
 
 def test_a_stream_owns_its_parameters():
