@@ -82,7 +82,7 @@ class Pcen(nn.Module):
             mean = jnp.where(age > 0, (1.0 - smoothing) * mean + smoothing * now, jnp.where(age == 0, now, mean))
             return mean, mean
 
-        start = jnp.zeros((batch, mels), jnp.float32) if smoother is None else smoother
+        start = jnp.zeros((batch, mels), power.dtype) if smoother is None else smoother
         last, means = jax.lax.scan(body, start, (jnp.moveaxis(energy, 1, 0), since.T))
         normalized = energy / (PCEN_FLOOR + jnp.moveaxis(means, 0, 1))
         # The root as an exponential of a logarithm: XLA's own power takes twice as long to train through.

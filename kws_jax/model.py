@@ -69,7 +69,7 @@ class Crnn(nn.Module):
         """Mel power as the model hears it, and what PCEN's smoother then is; see `kws_jax.layers.Pcen`."""
         if self.config.has_pcen:
             return self.pcen(power, smoother, first)
-        return log_compress(power), jnp.zeros((power.shape[0], 0), jnp.float32) if smoother is None else smoother
+        return log_compress(power), jnp.zeros((power.shape[0], 0), power.dtype) if smoother is None else smoother
 
     def convolve(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps features"]:
         """Pooling, convolution and what follows it, flattened channel-major (as torch's are).
@@ -113,13 +113,13 @@ class Crnn(nn.Module):
     def every_step(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps classes"]:
         """Logits of every step of whole tracks, attending over the trailing window, from a hidden state of zero."""
         features = self.convolve(frames, training)
-        outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0]), training)
+        outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0], frames.dtype), training)
         return attend_trailing(self.classifier(outputs), energies, self.config.max_window_length)
 
     def outputs(self, frames: Frames, training: bool = False) -> Outputs:
         """All outputs of whole clips, from a hidden state of zero."""
         features = self.convolve(frames, training)
-        outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0]), training)
+        outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0], frames.dtype), training)
         return self.classify(outputs, energies)
 
     def __call__(self, frames: Frames, training: bool = False) -> tuple[Logits, AttentionWeights]:
@@ -128,9 +128,11 @@ class Crnn(nn.Module):
         return outputs.logits, outputs.attention
 
 
-def zero_hidden(config: CrnnConfig, batch_size: int) -> Float[Array, "batch layers hidden"]:
+def zero_hidden(
+    config: CrnnConfig, batch_size: int, dtype: jax.typing.DTypeLike = jnp.float32
+) -> Float[Array, "batch layers hidden"]:
     """The hidden state that a clip or a stream starts from."""
-    return jnp.zeros((batch_size, config.gru_layers, config.gru_hidden), jnp.float32)
+    return jnp.zeros((batch_size, config.gru_layers, config.gru_hidden), dtype)
 
 
 @partial(jax.jit, static_argnames="config")
