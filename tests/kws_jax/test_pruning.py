@@ -172,14 +172,12 @@ def test_a_plan_for_more_than_there_is_is_an_error():
         kept(replace(PLAN, conv_channels=9), BASE, 0.0)
 
 
-SLIMMED = {"base": BASE, "one layer, batch norm": STUDENT, "two layers, batch norm": NORMED}
-
-
 @pytest.mark.parametrize(
-    "name", [pytest.param("base", marks=pytest.mark.slow), "one layer, batch norm", "two layers, batch norm"]
+    "config",
+    [pytest.param(BASE, marks=pytest.mark.slow), STUDENT, NORMED],
+    ids=["base", "one layer, batch norm", "two layers, batch norm"],
 )
-def test_slim_is_the_masked_model(name: str):
-    config = SLIMMED[name]
+def test_slim_is_the_masked_model(config: CrnnConfig):
     variables, masks, log_mel = random_model(config), some_masks(config), random_log_mel(config)
     small, slimmed = slim(config, variables, masks)
     assert (small.conv_channels, small.gru_hidden, small.attention_width) == SOME
