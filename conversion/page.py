@@ -25,9 +25,9 @@ __all__ = ["rendered", "webassembly", "write_page"]
 
 SOURCES = Path(__file__).parent / "page"
 REMEDY = "install clang and lld, version 14 or newer (Debian: apt-get install clang lld)"
-# Small code, in which copies are instructions and no library's.
+# Small code: one frame at a time, and copies are instructions and no library's.
 FLAGS = (
-    *("--target=wasm32", "-std=c99", "-Os", "-mbulk-memory", "-fvisibility=hidden", "-nostdlib"),
+    *("--target=wasm32", "-std=c99", "-Os", "-DKWS_LANES=1", "-mbulk-memory", "-fvisibility=hidden", "-nostdlib"),
     *("-Wl,--no-entry", "-Wl,--export-dynamic", "-Wl,--strip-all", "-Wl,--stack-first", "-Wl,-z,stack-size=1048576"),
 )
 

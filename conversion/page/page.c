@@ -15,7 +15,7 @@ EXPORT void reset(void) { kws_init(&stream); }
 
 /* Takes in `count` samples of the input, at most KWS_BLOCK; returns the number of steps, or KWS_NOT_FINITE. */
 EXPORT int push(int count) {
-    static float power[KWS_MELS][KWS_LANES];
+    static lanes power[KWS_MELS];
     int found = 0, from = 0;
     num_frames = 0;
     while (from < count) {
@@ -27,7 +27,7 @@ EXPORT int push(int count) {
         mel_power(stream.audio + 1, power);
         for (int lane = 0; lane < KWS_LANES; lane++) {
             if (stream.frame + lane < 0) continue;
-            for (int mel = 0; mel < KWS_MELS; mel++) frames[num_frames][mel] = power[mel][lane];
+            for (int mel = 0; mel < KWS_MELS; mel++) frames[num_frames][mel] = ((const float *)power)[mel * KWS_LANES + lane];
             num_frames++;
         }
         got = kws_push(&stream, input + last, 1, steps + found);

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["c_source", "write_c"]
 
 BODIES = Path(__file__).parent / "c"
 COPIED = ("listen.c", "Makefile", "README.md")
+MOST_LANES = 8  # frames side by side: as many floats as most machines take at once
 LARGEST_PRIME = 31  # of half a window: a transform by longer sums would be slow and inexact
 
 
@@ -102,6 +104,10 @@ def _sizes(config: CrnnConfig, about: About, is_packed: bool) -> dict[str, Any]:
     frontend, pool, detector = config.frontend, config.pool, about.detector(config)
     rate = about.false_alarms_per_hour
     meaning = "" if rate is None or about.threshold is None else f", about {rate:g} false alarms an hour"
+    radices = _radices(frontend.window_length // 2)
+    kinds = ["ODD" if radix % 2 else str(radix) for radix in radices]
+    later = [f"PASS_{kind}(pass_{kind.lower()}, float)" for kind in sorted(set(kinds[1:]))]
+    passes = [f"PASS(pass_{kind.lower()}, {radix})" for kind, radix in zip(kinds[1:], radices[1:], strict=True)]
     layers = [f"LAYER({i}, {'KWS_HIDDEN' if i else 'KWS_CHANNELS * KWS_CONV_MELS'})" for i in range(config.gru_layers)]
     return {
         "SAMPLE_RATE": SAMPLE_RATE,
@@ -109,6 +115,7 @@ def _sizes(config: CrnnConfig, about: About, is_packed: bool) -> dict[str, Any]:
         "HOP": frontend.hop_length,
         "MELS": frontend.num_mels,
         "STEP_FRAMES": config.stride_frames,
+        "MOST_LANES": math.gcd(MOST_LANES, config.stride_frames, frontend.window_length),
         "PCEN": int(config.has_pcen),
         "PCEN_SCALE": _float(PCEN_SCALE),
         "PCEN_FLOOR": _float(PCEN_FLOOR),
@@ -137,9 +144,8 @@ def _sizes(config: CrnnConfig, about: About, is_packed: bool) -> dict[str, Any]:
         "KEYWORD": _text(about.keyword or "the keyword"),
         "KEYWORD_IN_JSON": _text(json.dumps(about.keyword or "the keyword")),
         "MEANING": _text(meaning),
-        "PASSES": " ".join(
-            f"PASS(pass_{'odd' if radix % 2 else radix}, {radix})" for radix in _radices(frontend.window_length // 2)
-        ),
+        "PASS_KINDS": " ".join([f"PASS_{kinds[0]}(first_pass, lanes)", *later]),
+        "PASSES": " ".join([f"FIRST_PASS({radices[0]})", *passes]),
     }
 
 

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#if KWS_LANES < 1 || KWS_STEP_FRAMES % KWS_LANES
-#error KWS_LANES must divide the frames of a step
+#if KWS_LANES < 1 || KWS_LANES & (KWS_LANES - 1) || KWS_MOST_LANES % KWS_LANES
+#error KWS_LANES must be a power of two up to KWS_MOST_LANES
 #endif
 
 #if KWS_PACKED
@@ -93,8 +93,19 @@ static inline float hyperbolic_tangent(float x) { return 1.0f - 2.0f / (1.0f + e
 
 /* ---- Fourier transform: Stockham's, of half the window as complex numbers, KWS_LANES frames side by side ---- */
 
-/* Real parts, then imaginary parts: HALF * KWS_LANES of each. */
-typedef float spectrum[2 * HALF * KWS_LANES];
+/* A number of each of KWS_LANES frames; and of two such, numbers by turns, from number i of each on. */
+#if KWS_LANES == 1
+typedef float lanes;
+#else
+typedef float lanes __attribute__((vector_size(4 * KWS_LANES)));
+#endif
+#if KWS_LANES == 2
+#define ZIP(a, b, i) {a[i], b[i]}
+#elif KWS_LANES == 4
+#define ZIP(a, b, i) {a[i], b[i], a[i + 1], b[i + 1]}
+#elif KWS_LANES == 8
+#define ZIP(a, b, i) {a[i], b[i], a[i + 1], b[i + 1], a[i + 2], b[i + 2], a[i + 3], b[i + 3]}
+#endif
 
 /* exp(-2 pi i k / KWS_WINDOW) */
 static inline float cosine(int k) { return sines[k + KWS_WINDOW / 4]; }
@@ -103,182 +114,213 @@ static inline float minus_sine(int k) { return -sines[k]; }
 /* Twiddle j of a block: exp(-2 pi i j block / (radix * blocks)). */
 #define TURN(j) (block * (j) * (KWS_WINDOW / (radix * blocks)))
 
-/* A pass: `blocks` butterflies of `radix` inputs that lie blocks * width apart; `width` floats go side by side. */
-static inline void pass_2(int radix, int blocks, int width, const float *restrict from,
-                          float *restrict to) {
-    int apart = blocks * width;
-    for (int block = 0; block < blocks; block++) {
-        const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
-        float *restrict out_re = to + radix * block * width, *restrict out_im = out_re + HALF * KWS_LANES;
-        float c = cosine(TURN(1)), s = minus_sine(TURN(1));
-        APART
-        for (int i = 0; i < width; i++) {
-            float a = re[i], b = im[i], x = re[i + apart], y = im[i + apart];
-            out_re[i] = a + x;
-            out_im[i] = b + y;
-            out_re[i + width] = (a - x) * c - (b - y) * s;
-            out_im[i + width] = (a - x) * s + (b - y) * c;
-        }
-    }
-}
+/* A pass: `blocks` butterflies of `radix` inputs that lie blocks * width apart; `width` numbers go side by side. In the
+   first pass a number is lanes, of so few floats compilers make worse; in the others it is a float, and compilers take as
+   many at once as the machine does. Real parts lie before imaginary parts: */
+#define PARTS(number) (HALF * (int)(sizeof(lanes) / sizeof(number))) /* numbers of each */
 
-static inline void pass_4(int radix, int blocks, int width, const float *restrict from,
-                          float *restrict to) {
-    int apart = blocks * width;
-    for (int block = 0; block < blocks; block++) {
-        const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
-        float *restrict out_re = to + radix * block * width, *restrict out_im = out_re + HALF * KWS_LANES;
-        float c1 = cosine(TURN(1)), s1 = minus_sine(TURN(1)), c2 = cosine(TURN(2)), s2 = minus_sine(TURN(2));
-        float c3 = cosine(TURN(3)), s3 = minus_sine(TURN(3));
-        APART
-        for (int i = 0; i < width; i++) {
-            float even_re = re[i] + re[i + 2 * apart], even_im = im[i] + im[i + 2 * apart];
-            float odd_re = re[i + apart] + re[i + 3 * apart], odd_im = im[i + apart] + im[i + 3 * apart];
-            float less_re = re[i] - re[i + 2 * apart], less_im = im[i] - im[i + 2 * apart];
-            float turned_re = im[i + apart] - im[i + 3 * apart], turned_im = re[i + 3 * apart] - re[i + apart];
-            float x1 = less_re + turned_re, y1 = less_im + turned_im;
-            float x2 = even_re - odd_re, y2 = even_im - odd_im;
-            float x3 = less_re - turned_re, y3 = less_im - turned_im;
-            out_re[i] = even_re + odd_re;
-            out_im[i] = even_im + odd_im;
-            out_re[i + width] = x1 * c1 - y1 * s1;
-            out_im[i + width] = x1 * s1 + y1 * c1;
-            out_re[i + 2 * width] = x2 * c2 - y2 * s2;
-            out_im[i + 2 * width] = x2 * s2 + y2 * c2;
-            out_re[i + 3 * width] = x3 * c3 - y3 * s3;
-            out_im[i + 3 * width] = x3 * s3 + y3 * c3;
-        }
+#define PASS_2(name, number) \
+    static inline void name(int radix, int blocks, int width, const number *restrict from, number *restrict to) { \
+        int apart = blocks * width; \
+        for (int block = 0; block < blocks; block++) { \
+            const number *restrict re = from + block * width, *restrict im = re + PARTS(number); \
+            number *restrict out_re = to + radix * block * width, *restrict out_im = out_re + PARTS(number); \
+            float c = cosine(TURN(1)), s = minus_sine(TURN(1)); \
+            APART \
+            for (int i = 0; i < width; i++) { \
+                number a = re[i], b = im[i], x = re[i + apart], y = im[i + apart]; \
+                out_re[i] = a + x; \
+                out_im[i] = b + y; \
+                out_re[i + width] = (a - x) * c - (b - y) * s; \
+                out_im[i + width] = (a - x) * s + (b - y) * c; \
+            } \
+        } \
     }
-}
+
+#define PASS_4(name, number) \
+    static inline void name(int radix, int blocks, int width, const number *restrict from, number *restrict to) { \
+        int apart = blocks * width; \
+        for (int block = 0; block < blocks; block++) { \
+            const number *restrict re = from + block * width, *restrict im = re + PARTS(number); \
+            number *restrict out_re = to + radix * block * width, *restrict out_im = out_re + PARTS(number); \
+            float c1 = cosine(TURN(1)), s1 = minus_sine(TURN(1)), c2 = cosine(TURN(2)), s2 = minus_sine(TURN(2)); \
+            float c3 = cosine(TURN(3)), s3 = minus_sine(TURN(3)); \
+            APART \
+            for (int i = 0; i < width; i++) { \
+                number even_re = re[i] + re[i + 2 * apart], even_im = im[i] + im[i + 2 * apart]; \
+                number odd_re = re[i + apart] + re[i + 3 * apart], odd_im = im[i + apart] + im[i + 3 * apart]; \
+                number less_re = re[i] - re[i + 2 * apart], less_im = im[i] - im[i + 2 * apart]; \
+                number turned_re = im[i + apart] - im[i + 3 * apart], turned_im = re[i + 3 * apart] - re[i + apart]; \
+                number x1 = less_re + turned_re, y1 = less_im + turned_im; \
+                number x2 = even_re - odd_re, y2 = even_im - odd_im; \
+                number x3 = less_re - turned_re, y3 = less_im - turned_im; \
+                out_re[i] = even_re + odd_re; \
+                out_im[i] = even_im + odd_im; \
+                out_re[i + width] = x1 * c1 - y1 * s1; \
+                out_im[i + width] = x1 * s1 + y1 * c1; \
+                out_re[i + 2 * width] = x2 * c2 - y2 * s2; \
+                out_im[i + 2 * width] = x2 * s2 + y2 * c2; \
+                out_re[i + 3 * width] = x3 * c3 - y3 * s3; \
+                out_im[i + 3 * width] = x3 * s3 + y3 * c3; \
+            } \
+        } \
+    }
 
 /* Of an odd radix: inputs k and radix - k meet every output with the same cosine and opposite sines. */
-static inline void pass_odd(int radix, int blocks, int width, const float *restrict from,
-                          float *restrict to) {
-    int apart = blocks * width;
-    for (int block = 0; block < blocks; block++) {
-        const float *restrict re = from + block * width, *restrict im = re + HALF * KWS_LANES;
-        float *restrict out_re = to + radix * block * width, *restrict out_im = out_re + HALF * KWS_LANES;
-        APART
-        for (int i = 0; i < width; i++) {
-            float sum_re = re[i], sum_im = im[i];
-            for (int k = 1; k < radix; k++) {
-                sum_re += re[i + k * apart];
-                sum_im += im[i + k * apart];
-            }
-            out_re[i] = sum_re;
-            out_im[i] = sum_im;
-        }
-        for (int j = 1; j <= radix / 2; j++) {
-            float c1 = cosine(TURN(j)), s1 = minus_sine(TURN(j));
-            float c2 = cosine(TURN(radix - j)), s2 = minus_sine(TURN(radix - j));
-            APART
-            for (int i = 0; i < width; i++) {
-                float even_re = re[i], even_im = im[i], odd_re = 0.0f, odd_im = 0.0f;
-                for (int k = 1; k <= radix / 2; k++) {
-                    int angle = j * k % radix * (KWS_WINDOW / radix), near = i + k * apart, far = i + (radix - k) * apart;
-                    even_re += cosine(angle) * (re[near] + re[far]);
-                    even_im += cosine(angle) * (im[near] + im[far]);
-                    odd_re -= minus_sine(angle) * (im[near] - im[far]);
-                    odd_im += minus_sine(angle) * (re[near] - re[far]);
-                }
-                float x1 = even_re + odd_re, y1 = even_im + odd_im, x2 = even_re - odd_re, y2 = even_im - odd_im;
-                out_re[i + j * width] = x1 * c1 - y1 * s1;
-                out_im[i + j * width] = x1 * s1 + y1 * c1;
-                out_re[i + (radix - j) * width] = x2 * c2 - y2 * s2;
-                out_im[i + (radix - j) * width] = x2 * s2 + y2 * c2;
-            }
-        }
+#define PASS_ODD(name, number) \
+    static inline void name(int radix, int blocks, int width, const number *restrict from, number *restrict to) { \
+        int apart = blocks * width; \
+        for (int block = 0; block < blocks; block++) { \
+            const number *restrict re = from + block * width, *restrict im = re + PARTS(number); \
+            number *restrict out_re = to + radix * block * width, *restrict out_im = out_re + PARTS(number); \
+            APART \
+            for (int i = 0; i < width; i++) { \
+                number sum_re = re[i], sum_im = im[i]; \
+                for (int k = 1; k < radix; k++) { \
+                    sum_re += re[i + k * apart]; \
+                    sum_im += im[i + k * apart]; \
+                } \
+                out_re[i] = sum_re; \
+                out_im[i] = sum_im; \
+            } \
+            for (int j = 1; j <= radix / 2; j++) { \
+                float c1 = cosine(TURN(j)), s1 = minus_sine(TURN(j)); \
+                float c2 = cosine(TURN(radix - j)), s2 = minus_sine(TURN(radix - j)); \
+                APART \
+                for (int i = 0; i < width; i++) { \
+                    number even_re = re[i], even_im = im[i], odd_re = {0}, odd_im = {0}; \
+                    for (int k = 1; k <= radix / 2; k++) { \
+                        int angle = j * k % radix * (KWS_WINDOW / radix), near = i + k * apart; \
+                        int far = i + (radix - k) * apart; \
+                        even_re += cosine(angle) * (re[near] + re[far]); \
+                        even_im += cosine(angle) * (im[near] + im[far]); \
+                        odd_re -= minus_sine(angle) * (im[near] - im[far]); \
+                        odd_im += minus_sine(angle) * (re[near] - re[far]); \
+                    } \
+                    number x1 = even_re + odd_re, y1 = even_im + odd_im, x2 = even_re - odd_re, y2 = even_im - odd_im; \
+                    out_re[i + j * width] = x1 * c1 - y1 * s1; \
+                    out_im[i + j * width] = x1 * s1 + y1 * c1; \
+                    out_re[i + (radix - j) * width] = x2 * c2 - y2 * s2; \
+                    out_im[i + (radix - j) * width] = x2 * s2 + y2 * c2; \
+                } \
+            } \
+        } \
     }
-}
+
+KWS_PASS_KINDS
 
 /* Power of a real frame's bins out of the transform of its even samples and, as imaginary parts, its odd ones: bins k and
    HALF - k, times two, are a sum and a turned difference, and their mirror. */
-static inline void unfold(const float *restrict from, float *restrict bins) {
+static inline void unfold(const lanes *restrict from, lanes *restrict bins) {
     for (int k = 0; k <= HALF / 2; k++) {
-        const float *restrict near = from + k * KWS_LANES, *restrict far = from + (HALF - k) % HALF * KWS_LANES;
-        float c = cosine(k), s = minus_sine(k), sums[KWS_LANES], rest[KWS_LANES];
-        for (int lane = 0; lane < KWS_LANES; lane++) {
-            float a = near[lane], b = near[HALF * KWS_LANES + lane], x = far[lane], y = far[HALF * KWS_LANES + lane];
-            float even_re = a + x, even_im = b - y, odd_re = b + y, odd_im = x - a;
-            float turned_re = odd_re * c - odd_im * s, turned_im = odd_re * s + odd_im * c;
-            float sum_re = even_re + turned_re, sum_im = even_im + turned_im;
-            float less_re = even_re - turned_re, less_im = even_im - turned_im;
-            sums[lane] = sum_re * sum_re + sum_im * sum_im;
-            rest[lane] = less_re * less_re + less_im * less_im;
-        }
-        memcpy(bins + k * KWS_LANES, sums, sizeof sums);
-        memcpy(bins + (HALF - k) * KWS_LANES, rest, sizeof rest);
+        const lanes *restrict near = from + k, *restrict far = from + (HALF - k) % HALF;
+        float c = cosine(k), s = minus_sine(k);
+        lanes even_re = near[0] + far[0], even_im = near[HALF] - far[HALF];
+        lanes odd_re = near[HALF] + far[HALF], odd_im = far[0] - near[0];
+        lanes turned_re = odd_re * c - odd_im * s, turned_im = odd_re * s + odd_im * c;
+        lanes sum_re = even_re + turned_re, sum_im = even_im + turned_im;
+        lanes less_re = even_re - turned_re, less_im = even_im - turned_im;
+        bins[k] = sum_re * sum_re + sum_im * sum_im;
+        bins[HALF - k] = less_re * less_re + less_im * less_im;
     }
 }
 
-/* Mel power of the next KWS_LANES frames. */
-static void mel_power(const float *restrict audio, float power[KWS_MELS][KWS_LANES]) {
-    spectrum buffers[2];
-    float *from = buffers[0], *to = buffers[1];
+/* Frames times Hann's window; even samples before odd ones. */
+static inline void window_frames(const float *restrict audio, lanes *restrict to) {
+#if KWS_LANES == 1
     for (int n = 0; n < HALF; n++) {
-        float even = 0.5f - 0.5f * cosine(2 * n), odd = 0.5f - 0.5f * cosine(2 * n + 1);
-        APART
-        for (int lane = 0; lane < KWS_LANES; lane++) {
-            from[n * KWS_LANES + lane] = even * audio[lane * KWS_HOP + 2 * n];
-            from[(HALF + n) * KWS_LANES + lane] = odd * audio[lane * KWS_HOP + 2 * n + 1];
-        }
+        to[n] = (0.5f - 0.5f * cosine(2 * n)) * audio[2 * n];
+        to[HALF + n] = (0.5f - 0.5f * cosine(2 * n + 1)) * audio[2 * n + 1];
     }
-    int blocks = HALF, width = KWS_LANES;
-    float *other;
-    (void)pass_2, (void)pass_4, (void)pass_odd; /* not every window needs each */
+#else
+    /* As many samples as frames are read as they lie, and their square is turned by perfect shuffles. */
+    for (int n = 0; n < KWS_WINDOW; n += KWS_LANES) {
+        lanes rows[KWS_LANES], weight;
+        memcpy(&weight, sines + KWS_WINDOW / 4 + n, sizeof weight);
+        for (int lane = 0; lane < KWS_LANES; lane++) {
+            memcpy(&rows[lane], audio + lane * KWS_HOP + n, sizeof rows[lane]);
+            rows[lane] *= 0.5f - 0.5f * weight;
+        }
+        for (int turned = 1; turned < KWS_LANES; turned *= 2) {
+            lanes before[KWS_LANES];
+            for (int i = 0; i < KWS_LANES; i++) before[i] = rows[i];
+            for (int i = 0; i < KWS_LANES / 2; i++) {
+                lanes a = before[i], b = before[i + KWS_LANES / 2];
+                rows[2 * i] = (lanes)ZIP(a, b, 0);
+                rows[2 * i + 1] = (lanes)ZIP(a, b, KWS_LANES / 2);
+            }
+        }
+        for (int i = 0; i < KWS_LANES; i++) to[(n + i) % 2 * HALF + (n + i) / 2] = rows[i];
+    }
+#endif
+}
+
+/* Mel power of the next KWS_LANES frames. */
+static void mel_power(const float *restrict audio, lanes power[KWS_MELS]) {
+    lanes buffers[2][2 * HALF], *from = buffers[0], *to = buffers[1];
+    window_frames(audio, from);
+    int blocks = HALF, width = 1;
+    lanes *other;
+#define FIRST_PASS(radix) \
+    first_pass(radix, blocks /= radix, width, from, to); \
+    width *= radix * KWS_LANES, other = from, from = to, to = other;
 #define PASS(kind, radix) \
-    kind(radix, blocks /= radix, width, from, to); \
+    kind(radix, blocks /= radix, width, (const float *)from, (float *)to); \
     width *= radix, other = from, from = to, to = other;
     KWS_PASSES
 #undef PASS
+#undef FIRST_PASS
     unfold(from, to);
     /* Between two corners of the filterbank one triangle rises as the one before it falls. */
     int bin = KWS_FIRST_BIN;
     for (int segment = 0; segment <= KWS_MELS; segment++) {
-        float up[KWS_LANES] = {0}, down[KWS_LANES] = {0};
+        lanes up = {0}, down = {0};
         for (; bin < corners[segment]; bin++) {
-            for (int lane = 0; lane < KWS_LANES; lane++) {
-                float all = to[bin * KWS_LANES + lane], part = rise[bin - KWS_FIRST_BIN] * all;
-                up[lane] += part;
-                down[lane] += all - part;
-            }
+            lanes part = rise[bin - KWS_FIRST_BIN] * to[bin];
+            up += part;
+            down += to[bin] - part;
         }
-        for (int lane = 0; lane < KWS_LANES; lane++) {
-            if (segment < KWS_MELS) power[segment][lane] = 0.25f * up[lane];
-            if (segment > 0) power[segment - 1][lane] += 0.25f * down[lane];
-        }
+        if (segment < KWS_MELS) power[segment] = 0.25f * up;
+        if (segment > 0) power[segment - 1] += 0.25f * down;
     }
 }
 
 /* ---- frames: PCEN or the logarithm, then pooling ---- */
 
-/* Per-channel energy normalization (Wang et al., 2017), or the natural logarithm, of one frame. */
-static void compress(kws_state *state, float power[KWS_MELS][KWS_LANES], int lane, float *restrict frame) {
-    for (int mel = 0; mel < KWS_MELS; mel++) {
-        float energy = power[mel][lane];
-        frame[mel] = energy < KWS_MOST_POWER ? energy : KWS_MOST_POWER;
-    }
+/* Per-channel energy normalization (Wang et al., 2017), or the natural logarithm, of frames `first` to `last` of the
+   lanes; what the others hold is of no account. */
+static void compress(kws_state *state, int first, int last, lanes power[KWS_MELS]) {
+    float *all = (float *)power;
+    for (int i = 0; i < KWS_MELS * KWS_LANES; i++) all[i] = all[i] < KWS_MOST_POWER ? all[i] : KWS_MOST_POWER;
 #if KWS_PCEN
-    for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] *= KWS_PCEN_SCALE;
-    if (state->frame + lane == 0) memcpy(state->smoother, frame, sizeof state->smoother);
-    for (int mel = 0; mel < KWS_MELS; mel++) {
-        float mean = state->smoother[mel] + pcen_smoothing[mel] * (frame[mel] - state->smoother[mel]);
-        state->smoother[mel] = mean;
-        frame[mel] = pcen_root[mel] * logarithm(frame[mel] / (KWS_PCEN_FLOOR + mean) + pcen_bias[mel]);
+    for (int mel = 0; mel < KWS_MELS; mel++) power[mel] *= KWS_PCEN_SCALE;
+    if (state->frame <= 0) { /* the first frame starts the means */
+        for (int mel = 0; mel < KWS_MELS; mel++) state->smoother[mel] = all[mel * KWS_LANES + first];
     }
-    for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] = KWS_PCEN_GAIN * (exponential(frame[mel]) - pcen_rest[mel]);
+    for (int mel = 0; mel < KWS_MELS; mel++) {
+        float *energy = all + mel * KWS_LANES, mean = state->smoother[mel];
+        for (int lane = first; lane <= last; lane++) {
+            mean += pcen_smoothing[mel] * (energy[lane] - mean);
+            energy[lane] = energy[lane] / (KWS_PCEN_FLOOR + mean) + pcen_bias[mel];
+        }
+        state->smoother[mel] = mean;
+    }
+    for (int i = 0; i < KWS_MELS * KWS_LANES; i++) all[i] = logarithm(all[i]);
+    for (int mel = 0; mel < KWS_MELS; mel++) power[mel] *= pcen_root[mel];
+    for (int i = 0; i < KWS_MELS * KWS_LANES; i++) all[i] = exponential(all[i]);
+    for (int mel = 0; mel < KWS_MELS; mel++) power[mel] = KWS_PCEN_GAIN * (power[mel] - pcen_rest[mel]);
 #else
-    (void)state;
-    for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] = frame[mel] > KWS_LEAST_POWER ? frame[mel] : KWS_LEAST_POWER;
-    for (int mel = 0; mel < KWS_MELS; mel++) frame[mel] = logarithm(frame[mel]);
+    (void)state, (void)first, (void)last;
+    for (int i = 0; i < KWS_MELS * KWS_LANES; i++) all[i] = all[i] > KWS_LEAST_POWER ? all[i] : KWS_LEAST_POWER;
+    for (int i = 0; i < KWS_MELS * KWS_LANES; i++) all[i] = logarithm(all[i]);
 #endif
 }
 
-/* Adds a frame to those that are pooled; whether the convolution then has all rows of a step. */
+/* Adds the frame of a lane to those that are pooled; whether the convolution then has all rows of a step. */
 static int pool(kws_state *state, const float *restrict frame) {
     for (int mel = 0; mel < KWS_POOLED_MELS; mel++) {
         float sum = state->num_pooled ? state->pooling[mel] : 0.0f;
-        for (int i = 0; i < KWS_POOL_MELS; i++) sum += frame[mel * KWS_POOL_MELS + i];
+        for (int i = 0; i < KWS_POOL_MELS; i++) sum += frame[(mel * KWS_POOL_MELS + i) * KWS_LANES];
         state->pooling[mel] = sum;
     }
     if (++state->num_pooled < KWS_POOL_FRAMES) return 0;
@@ -466,16 +508,16 @@ static kws_step detect(kws_state *state, float probability) {
 
 /* Hears the KWS_LANES frames in state->audio and moves on; returns the number of steps that they complete. */
 static int hear_frames(kws_state *state, kws_step *steps) {
-    float power[KWS_MELS][KWS_LANES], frame[KWS_MELS];
-    int count = 0;
+    lanes power[KWS_MELS];
+    int count = 0, first = state->frame < 0 ? (int)-state->frame : 0, last = KWS_LANES - 1;
+    if (state->frame + last > state->last_frame) last = (int)(state->last_frame - state->frame);
     if (state->frame == -LEAD) { /* the left edge is mirrored */
         for (int i = 1; i <= HALF; i++) state->audio[START - i] = state->audio[START + i];
     }
     mel_power(state->audio + 1, power);
-    for (int lane = 0; lane < KWS_LANES; lane++) {
-        if (state->frame + lane < 0 || state->frame + lane > state->last_frame) continue;
-        compress(state, power, lane, frame);
-        if (!pool(state, frame)) continue;
+    compress(state, first, last, power);
+    for (int lane = first; lane <= last; lane++) {
+        if (!pool(state, (const float *)power + lane)) continue;
         steps[count++] = detect(state, hear(state));
         state->steps++;
         state->num_rows -= KWS_STRIDE_FRAMES;

@@ -21,9 +21,14 @@ extern "C" {
 
 @SIZES@
 
-/* Frames that are transformed at once, a divisor of KWS_STEP_FRAMES: all of a step's are fastest, 1 needs least memory. */
+/* Frames that are transformed at once, side by side in vectors of GCC and Clang: KWS_MOST_LANES or fewer, a power of two.
+   The most is fastest, 1 needs least memory and any compiler. */
 #ifndef KWS_LANES
-#define KWS_LANES KWS_STEP_FRAMES
+#ifdef __GNUC__
+#define KWS_LANES KWS_MOST_LANES
+#else
+#define KWS_LANES 1
+#endif
 #endif
 
 #define KWS_BLOCK (KWS_STEP_FRAMES * KWS_HOP)          /* samples between steps */
