@@ -150,7 +150,7 @@ def _meaning(rate: float, hours: float | None) -> str:
 def open_stream(params: Params, config: CrnnConfig, say: Say) -> Stream:
     """The stream in C where this machine can compile it, else in JAX, which is said."""
     try:
-        return compiled.StreamingKws(params, config, flags=compiled.SOON)
+        return compiled.StreamingKws(params, config)
     except UserError as error:
         say(f"in JAX, since C is not to be had: {error}")
         _keep_compiled()

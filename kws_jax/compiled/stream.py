@@ -21,10 +21,9 @@ from kws_jax.data.audio import checked_samples
 from kws_jax.errors import UserError
 from kws_jax.state_dict import from_variables
 
-__all__ = ["SOON", "StreamingKws", "compiled", "compiler", "said_of"]
+__all__ = ["StreamingKws", "compiled", "compiler", "said_of"]
 
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast")
-SOON = ("-O2", *FLAGS[1:])  # compiled in a third of the time, and about half as fast
 SHARED = ("-std=c99", "-fPIC", "-shared")
 FLOAT = np.dtype(np.float32)
 STEP = np.dtype([("end", "u8"), ("probability", "f4"), ("score", "f4"), ("is_detection", "i4")], align=True)
@@ -106,7 +105,6 @@ class StreamingKws:
         params: Parameters of a model without batch normalisation.
         config: The model.
         library: Of the model, where it is compiled already.
-        flags: The compiler's, where it is not.
 
     Raises:
         UserError: If there is no C compiler, or no C for such a model.
@@ -117,14 +115,13 @@ class StreamingKws:
         params: Params,
         config: CrnnConfig,
         library: ctypes.CDLL | None = None,
-        flags: tuple[str, ...] = FLAGS,
     ) -> None:
         self.config = config
         if library is None:
             text = c_source(
                 config, from_variables({"params": params}, config), About(), "Written to be compiled at once"
             )
-            library = compiled(text["kws.h"], text["kws.c"], flags)
+            library = compiled(text["kws.h"], text["kws.c"])
         if library.kws_block() != config.block_size:
             raise UserError(f"the library takes steps of {library.kws_block()} samples: it is another model's")
         self._open(library, np.zeros(library.kws_state_size(), np.uint8))
