@@ -112,9 +112,15 @@ class Crnn(nn.Module):
 
     def every_step(self, frames: Frames, training: bool = False) -> Float[Array, "batch steps classes"]:
         """Logits of every step of whole tracks, attending over the trailing window, from a hidden state of zero."""
+        return self.steps_and_energies(frames, training)[0]
+
+    def steps_and_energies(
+        self, frames: Frames, training: bool = False
+    ) -> tuple[Float[Array, "batch steps classes"], AttentionWeights]:
+        """What `every_step` yields, and the energies of the attention that made it."""
         features = self.convolve(frames, training)
         outputs, energies, _ = self.recur(features, zero_hidden(self.config, frames.shape[0], frames.dtype), training)
-        return attend_trailing(self.classifier(outputs), energies, self.config.max_window_length)
+        return attend_trailing(self.classifier(outputs), energies, self.config.max_window_length), energies
 
     def outputs(self, frames: Frames, training: bool = False) -> Outputs:
         """All outputs of whole clips, from a hidden state of zero."""

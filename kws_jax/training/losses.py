@@ -18,6 +18,7 @@ from kws_jax.training.augment import mask_frames
 from kws_jax.training.recipe import Recipe
 from kws_jax.training.scene_set import SceneTargets, scene_loss
 
+LEAST_ENERGY = -1e9  # of steps before the first: no weight, and no infinity to take the difference of
 SMALLEST_WEIGHT = 1e-9  # keeps the logarithm of no attention finite, and the direction of no features
 
 
@@ -76,6 +77,25 @@ def attention_transfer(
     return divergence.sum(axis=1).mean()
 
 
+def trailing_attention_transfer(
+    student: Float[Array, "batch steps"], teacher: Float[Array, "batch steps"], window_length: int
+) -> Float[Array, ""]:
+    """What `attention_transfer` is of clips, of every step of a stream: mean over the steps and their trailing windows.
+
+    Args:
+        student: Energies, of which a softmax over a window is its attention.
+        teacher: Likewise, at the same steps; no gradient reaches it.
+        window_length: Steps, the newest and those before it.
+    """
+    window = jnp.arange(student.shape[1])[:, None] + jnp.arange(1 - window_length, 1)
+
+    def log_weights(energies: Float[Array, "batch steps"]) -> Float[Array, "batch steps window"]:
+        return nn.log_softmax(jnp.where(window >= 0, energies[:, jnp.maximum(window, 0)], LEAST_ENERGY))
+
+    target = log_weights(lax.stop_gradient(teacher))
+    return jnp.sum(jnp.exp(target) * (target - log_weights(student)), axis=-1).mean()
+
+
 def similarity(
     student: Float[Array, "batch features"], teacher: Float[Array, "batch teacher_features"]
 ) -> Float[Array, ""]:
@@ -124,6 +144,13 @@ def step_times(config: CrnnConfig, num_steps: int) -> Float[Array, " steps"]:
     return frames * (config.frontend.hop_length / SAMPLE_RATE)
 
 
+class Steps(NamedTuple):
+    """What a model says at every step of a window of scenes."""
+
+    logits: Float[Array, "batch steps classes"]
+    energies: Float[Array, "batch steps"]
+
+
 class Batch(NamedTuple):
     """What a step learns from.
 
@@ -149,7 +176,7 @@ def loss_function(
     """A step's loss, and the batch statistics it leaves behind.
 
     Raises:
-        ValueError: If a teacher of windows of scenes is asked for more than its logits.
+        ValueError: If a teacher of windows of scenes is asked for similarity, which is of clips.
     """
     targets = batch.targets
     how: dict[str, Any] = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
@@ -157,19 +184,15 @@ def loss_function(
     student: Any
     student, updated = Crnn(config).apply(variables, batch, recipe, True, method=hear, **how)
     loss = (
-        scene_loss(student, targets, config)
+        scene_loss(student.logits, targets, config)
         if isinstance(targets, SceneTargets)
         else cross_entropy(student.logits, targets)
     )
     if teacher is None or not recipe.is_taught:
         return loss, dict(updated)
     taught: Any = Crnn(teacher.config).apply(teacher.variables, batch, recipe, False, method=hear)
-    if not isinstance(targets, SceneTargets):
-        return _taught(loss, student, taught, config, teacher.config, recipe), dict(updated)
-    if recipe.attention_weight or recipe.similarity_weight:
-        raise ValueError("on scenes a teacher says its logits at every step, and nothing else")
-    soft = _dark_steps(student, taught, config, teacher.config, recipe.temperature)
-    return (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * soft, dict(updated)
+    add = _taught_on_scenes if isinstance(targets, SceneTargets) else _taught
+    return add(loss, student, taught, config, teacher.config, recipe), dict(updated)
 
 
 def _frames(model: Crnn, batch: Batch, recipe: Recipe) -> Frames:
@@ -181,22 +204,33 @@ def _hear_clips(model: Crnn, batch: Batch, recipe: Recipe, training: bool) -> Ou
     return model.outputs(_frames(model, batch, recipe), training)
 
 
-def _hear_scenes(model: Crnn, batch: Batch, recipe: Recipe, training: bool) -> Float[Array, "batch steps classes"]:
-    return model.every_step(_frames(model, batch, recipe), training)
+def _hear_scenes(model: Crnn, batch: Batch, recipe: Recipe, training: bool) -> Steps:
+    return Steps(*model.steps_and_energies(_frames(model, batch, recipe), training))
 
 
-def _dark_steps(
-    student: Float[Array, "batch steps classes"],
-    teacher: Float[Array, "batch teacher_steps classes"],
+def _taught_on_scenes(
+    loss: Float[Array, ""],
+    student: Steps,
+    teacher: Steps,
     config: CrnnConfig,
     teacher_config: CrnnConfig,
-    temperature: float,
+    recipe: Recipe,
 ) -> Float[Array, ""]:
-    """Dark knowledge of every step; the teacher's logits are read off at the times when the student's steps end."""
-    own, others = (c.step_end(np.arange(o.shape[1])) for c, o in ((config, student), (teacher_config, teacher)))
-    heard = vmap(vmap(lambda logits: jnp.interp(own, others, logits), in_axes=1, out_axes=1))(teacher)
+    """Dark knowledge and attention of every step; the teacher is read off at the times when the student's steps end."""
+    if recipe.similarity_weight:
+        raise ValueError("similarity is of clips: on scenes a teacher has logits and attention at every step")
+    own, others = (
+        c.step_end(np.arange(o.energies.shape[1])) for c, o in ((config, student), (teacher_config, teacher))
+    )
+    read = vmap(lambda values: jnp.interp(own, others, values))
+    heard = vmap(read, in_axes=2, out_axes=2)(teacher.logits)
     classes = config.num_classes
-    return dark_knowledge(student.reshape(-1, classes), heard.reshape(-1, classes), temperature)
+    soft = dark_knowledge(student.logits.reshape(-1, classes), heard.reshape(-1, classes), recipe.temperature)
+    loss = (1.0 - recipe.teacher_weight) * loss + recipe.teacher_weight * soft
+    if not recipe.attention_weight:
+        return loss
+    attention = trailing_attention_transfer(student.energies, read(teacher.energies), config.max_window_length)
+    return loss + recipe.attention_weight * attention
 
 
 def _taught(

@@ -27,6 +27,7 @@ from kws_jax.training.losses import (
     loss_function,
     similarity,
     step_times,
+    trailing_attention_transfer,
 )
 from kws_jax.training.recipe import Recipe, optimizer
 from tests.helpers.models import TOY, random_model
@@ -114,6 +115,23 @@ def test_attention_transfer_at_its_ends():
     assert np.isfinite(attention_transfer(elsewhere, certain, times, times))
     assert np.isfinite(gradients[0]).all()
     np.testing.assert_array_equal(gradients[1], np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("window", [1, 4, 20])
+def test_trailing_attention_transfer(window: int):
+    student, teacher = np.random.default_rng(window).normal(0, 3, (2, 5, 9)).astype(np.float32)
+    ours = float(trailing_attention_transfer(jnp.asarray(student), jnp.asarray(teacher), window))
+    by_hand = []
+    for row, taught in zip(student.astype(np.float64), teacher.astype(np.float64), strict=True):
+        for end in range(1, 10):
+            seen = slice(max(0, end - window), end)
+            by_hand.append(rel_entr(softmax(taught[seen]), softmax(row[seen])).sum())
+    assert ours == pytest.approx(np.mean(by_hand), abs=CROSS_FRAMEWORK)
+    gradients = jax.jit(jax.grad(trailing_attention_transfer, argnums=(0, 1)), static_argnums=2)(
+        jnp.asarray(student), jnp.asarray(teacher), window
+    )
+    assert np.isfinite(gradients[0]).all()
+    np.testing.assert_array_equal(gradients[1], np.zeros((5, 9)))
 
 
 def test_similarity():

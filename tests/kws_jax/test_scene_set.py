@@ -10,7 +10,7 @@ import pytest
 from kws_jax.config import SAMPLE_RATE, CrnnConfig, FrontendConfig
 from kws_jax.evaluation.stream_metrics import HIT_TOLERANCE
 from kws_jax.model import Crnn
-from kws_jax.training.losses import Batch, Teacher, loss_function
+from kws_jax.training.losses import Batch, Teacher, dark_knowledge, loss_function, trailing_attention_transfer
 from kws_jax.training.scene_set import (
     AFTER_END,
     BEFORE_END,
@@ -146,13 +146,48 @@ def test_scenes_are_learnt(compression: str):
     assert np.mean(np.array(best) > np.quantile(quiet, 0.99)) > 0.9
 
 
-def test_a_model_has_nothing_to_learn_from_itself():
+@pytest.mark.parametrize("weights", [{"teacher_weight": 1.0}, {"teacher_weight": 1.0, "attention_weight": 1.0}])
+def test_a_model_has_nothing_to_learn_from_itself(weights: dict[str, float]):
     config = replace(CONFIG, frontend=FRONTEND, batch_norm=False)
     variables = random_model(config)
-    recipe = replace(RECIPE, teacher_weight=1.0)
+    recipe = replace(RECIPE, **weights)
     power, targets = windows(jax.random.key(0), jax.tree.map(jnp.asarray, scenes()), jnp.arange(3) * 50, 150, None)
     batch, key = Batch(power, targets, jax.random.key(1)), jax.random.key(2)
     distilled = jax.jit(lambda other: loss_function(variables, config, recipe, batch, Teacher(config, other), key)[0])
     loss = [distilled(other) for other in (variables, random_model(config, 3))]
     assert abs(float(loss[0])) < SAME_FRAMEWORK
     assert float(loss[1]) > 100 * SAME_FRAMEWORK
+
+
+def test_what_a_teacher_adds_at_every_step():
+    """Teacher and student step at other times: logits and energies are read off where the student's steps end."""
+    config = replace(CONFIG, frontend=FRONTEND, batch_norm=False)
+    other = replace(config, stride=(2, 2 * config.stride[1]), kernel_size=(3, 2 * config.stride[1]))
+    variables, teacher = random_model(config), Teacher(other, random_model(other, 1))
+    power, targets = windows(jax.random.key(0), jax.tree.map(jnp.asarray, scenes()), jnp.arange(3) * 50, 150, None)
+    key = jax.random.key(1)
+    recipe = replace(RECIPE, teacher_weight=0.3, attention_weight=0.7, temperature=2.0)
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, max_masked_mels=0, max_masked_frames=0))
+
+    @jax.jit
+    def losses(power: jax.Array) -> tuple:
+        def hear(model: Crnn, power: jax.Array) -> tuple:
+            return model.steps_and_energies(model.compress(power)[0])
+
+        said = [Crnn(c).apply(v, power, method=hear) for c, v in ((config, variables), teacher)]
+        return said, loss_function(variables, config, recipe, Batch(power, targets, key), teacher, key)[0]
+
+    ((logits, energies), (taught, taught_energies)), found = losses(power)
+    ends, taught_ends = (c.step_end(np.arange(e.shape[1])) for c, e in ((config, energies), (other, taught_energies)))
+    assert len(ends) > len(taught_ends)
+    heard = [[np.interp(ends, taught_ends, row[:, k]) for k in range(2)] for row in np.asarray(taught)]
+    soft = dark_knowledge(
+        logits.reshape(-1, 2), jnp.asarray(heard, jnp.float32).transpose(0, 2, 1).reshape(-1, 2), recipe.temperature
+    )
+    read = jnp.asarray([np.interp(ends, taught_ends, row) for row in np.asarray(taught_energies)], jnp.float32)
+    attention = trailing_attention_transfer(energies, read, config.max_window_length)
+    hard = scene_loss(logits, targets, config)
+    assert float(found) == pytest.approx(float(0.7 * hard + 0.3 * soft + 0.7 * attention), abs=CROSS_FRAMEWORK)
+    alike = replace(recipe, similarity_weight=1.0)
+    with pytest.raises(ValueError, match="similarity is of clips"):
+        loss_function(variables, config, alike, Batch(power, targets, key), teacher, key)
