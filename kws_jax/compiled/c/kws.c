@@ -115,8 +115,8 @@ static inline float minus_sine(int k) { return -sines[k]; }
 #define TURN(j) (block * (j) * (KWS_WINDOW / (radix * blocks)))
 
 /* A pass: `blocks` butterflies of `radix` inputs that lie blocks * width apart; `width` numbers go side by side. In the
-   first pass a number is lanes, of so few floats compilers make worse; in the others it is a float, and compilers take as
-   many at once as the machine does. Real parts lie before imaginary parts: */
+   first pass a number is lanes, since compilers shuffle a loop over so few floats; in the others it is a float, of which
+   they take as many at once as the machine does. Real parts lie before imaginary parts. */
 #define PARTS(number) (HALF * (int)(sizeof(lanes) / sizeof(number))) /* numbers of each */
 
 #define PASS_2(name, number) \
