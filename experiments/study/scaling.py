@@ -9,10 +9,9 @@ from torch_ref.train import SeminarRecipe
 QUICK_EPOCHS, FEW_RESTARTS = 2, 2
 # Our recipes were chosen on some 9,000 clips, and the seminar's takes 8,000 steps on its 51,000. On a small corpus an
 # epoch is a few steps: there are more epochs then, for at least so many steps. On one as small as the synthetic voices'
-# there are no more than these, those of clips half as large, so that a first run of all settings takes minutes. What
-# starts from trained weights takes half of the steps.
+# there are no more than these, those of clips half as large, so that a first run of all settings takes minutes.
 SMALL_CORPUS, TINY_CORPUS, USUAL_CLIPS = 5_000, 2_000, 9_000
-SMALL_STEPS, TUNING_STEPS, SEMINAR_STEPS = 1_600, 800, 1_200
+SMALL_STEPS, SEMINAR_STEPS = 1_600, 1_200
 SMALL_SEMINAR = SeminarRecipe(learning_rate=1e-3, batch_size=64)
 LEAST_BATCHES = 8  # of an epoch
 SMALL_HOURS = 1.0  # of scenes
@@ -35,7 +34,7 @@ def resolved(setting: Setting, clips: int, quick: bool) -> Setting:
         elif clips < TINY_CORPUS and isinstance(recipe, Recipe):
             recipe = replace(recipe, batch_size=max(recipe.batch_size // 2, 1))
             draws = (clips, USUAL_CLIPS // 2)  # which leaves the number of steps
-        recipe = for_small_corpus(recipe, *draws, TUNING_STEPS if setting.weights_from else SMALL_STEPS)
+        recipe = for_small_corpus(recipe, *draws)
     if quick and recipe is not None:
         recipe = replace(recipe, epochs=QUICK_EPOCHS)
     restarts = min(setting.restarts, FEW_RESTARTS) if is_small or quick else setting.restarts
@@ -43,7 +42,7 @@ def resolved(setting: Setting, clips: int, quick: bool) -> Setting:
 
 
 def for_small_corpus(
-    recipe: SeminarRecipe | Recipe, clips: int, usual_clips: int = USUAL_CLIPS, most_steps: int = SMALL_STEPS
+    recipe: SeminarRecipe | Recipe, clips: int, usual_clips: int = USUAL_CLIPS
 ) -> SeminarRecipe | Recipe:
     """A recipe whose epochs give as many steps as it needs, in batches of which an epoch has several.
 
@@ -51,12 +50,11 @@ def for_small_corpus(
         recipe: As it was chosen on an epoch of `usual_clips` clips, or windows of scenes.
         clips: Of an epoch here.
         usual_clips: Of an epoch there.
-        most_steps: That it needs on a small corpus.
     """
     if isinstance(recipe, SeminarRecipe):
         recipe, steps = SMALL_SEMINAR, SEMINAR_STEPS
     else:
-        steps = min(recipe.epochs * usual_clips // recipe.batch_size, most_steps)
+        steps = min(recipe.epochs * usual_clips // recipe.batch_size, SMALL_STEPS)
     batch_size = min(recipe.batch_size, max(clips // LEAST_BATCHES, 1))
     epochs = max(1, round(steps / max(clips // batch_size, 1)))
     return replace(recipe, batch_size=batch_size, epochs=epochs if clips < TINY_CORPUS else max(epochs, recipe.epochs))

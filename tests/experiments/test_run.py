@@ -123,8 +123,7 @@ def test_few_clips_train_in_steps_and_not_in_epochs(setting: Setting, clips: int
     assert clips // small.recipe.batch_size >= scaling.LEAST_BATCHES
     assert 1 <= small.recipe.batch_size <= setting.recipe.batch_size
     usual = setting.recipe.epochs * usual_clips // setting.recipe.batch_size
-    most = scaling.TUNING_STEPS if setting.weights_from else scaling.SMALL_STEPS
-    wanted = scaling.SEMINAR_STEPS if setting.name == "base" else min(most, usual)
+    wanted = scaling.SEMINAR_STEPS if setting.name == "base" else min(scaling.SMALL_STEPS, usual)
     steps = small.recipe.epochs * (clips // small.recipe.batch_size)
     if clips < scaling.TINY_CORPUS:
         assert steps == pytest.approx(wanted, rel=0.05)
