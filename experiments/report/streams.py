@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -23,6 +23,11 @@ class StreamEntry:
 
     name: str
     runs: list[StreamRecord]
+
+    def beside(self, other: "StreamEntry") -> "StreamEntry":
+        """Its runs of those seeds that another setting has too."""
+        seeds = {run.seed for run in other.runs}
+        return replace(self, runs=[run for run in self.runs if run.seed in seeds])
 
     def judged(self, mode: str = "carried") -> list[StreamQuality]:
         """A mode of every run that has it."""

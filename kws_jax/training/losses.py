@@ -84,8 +84,8 @@ def trailing_attention_transfer(
 
     Args:
         student: Energies, of which a softmax over a window is its attention.
-        teacher: Likewise, at the same steps; no gradient reaches it.
-        window_length: Steps, the newest and those before it.
+        teacher: Likewise, read off at the student's steps; no gradient reaches it.
+        window_length: The student's: steps, the newest and those before it.
     """
     window = jnp.arange(student.shape[1])[:, None] + jnp.arange(1 - window_length, 1)
 

@@ -27,7 +27,10 @@ from tests.helpers.streams import heard
 from tests.tolerances import C_AND_DEFINITION, C_AND_JAX
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
-SMALL, MIDDLE = (SHIPPED / "happy" / f"student_{name}.safetensors" for name in ("185x_stream_int5", "21x_stream_int8"))
+SMALL, MIDDLE, LIGHT = (
+    SHIPPED / "happy" / f"student_{name}.safetensors"
+    for name in ("185x_stream_int5", "21x_stream_int8", "21x_stream_light_int8")
+)
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 pytestmark = pytest.mark.skipif(compiled.compiler() is None, reason="needs a C compiler")
@@ -149,12 +152,15 @@ def test_the_program_prints_what_the_detector_finds(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes", [1, 4])
-@pytest.mark.parametrize("path", [SMALL, MIDDLE], ids=lambda path: path.stem)
-def test_a_shipped_model_does_nothing_undefined(path: Path, lanes: int, tmp_path: Path):
+@pytest.mark.parametrize("path", [SMALL, MIDDLE, LIGHT], ids=lambda path: path.stem)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_shipped_model_does_nothing_undefined(compiler: str, path: Path, lanes: int, tmp_path: Path):
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not installed")
     for number, as_stored in enumerate((False, True)):
         write_c(path, tmp_path / f"c{number}", "a test", as_stored)
         flags = f"CFLAGS={' '.join(SANITIZED)} -DKWS_LANES={lanes}"
-        subprocess.run(["make", "-s", "-C", str(tmp_path / f"c{number}"), flags], check=True)
+        subprocess.run(["make", "-s", "-C", str(tmp_path / f"c{number}"), f"CC={compiler}", flags], check=True)
         for length in (0, 100, 5_000, len(PCM)):
             ran = subprocess.run(
                 [tmp_path / f"c{number}" / "listen"], input=PCM[:length].tobytes(), capture_output=True

@@ -521,13 +521,13 @@ static int hear_frames(kws_state *state, kws_step *steps) {
         steps[count++] = detect(state, hear(state));
         state->steps++;
         state->num_rows -= KWS_STRIDE_FRAMES;
-        memmove(state->rows[0], state->rows[KWS_STRIDE_FRAMES], (size_t)state->num_rows * sizeof state->rows[0]);
+        memmove(state->rows, state->rows + KWS_STRIDE_FRAMES, (size_t)state->num_rows * sizeof state->rows[0]);
     }
     state->frame += KWS_LANES;
     int moved = KWS_LANES * KWS_HOP;
     state->skipped = moved > state->filled ? moved - state->filled : 0;
     state->filled = moved > state->filled ? 0 : state->filled - moved;
-    memmove(state->audio, state->audio + moved, (size_t)state->filled * sizeof state->audio[0]);
+    if (state->filled) memmove(state->audio, state->audio + moved, (size_t)state->filled * sizeof state->audio[0]);
     return count;
 }
 

@@ -22,9 +22,10 @@ extern "C" {
 @SIZES@
 
 /* Frames that are transformed at once, side by side in vectors of GCC and Clang: KWS_MOST_LANES or fewer, a power of two.
-   The most is fastest, 1 needs least memory and any compiler. */
+   The most is fastest; 1 needs least memory and suits any compiler, and any arithmetic in which a float is more than one.
+   The same for kws.c and for all that include this: the state's size follows from it. */
 #ifndef KWS_LANES
-#ifdef __GNUC__
+#if defined __GNUC__ && __FLT_EVAL_METHOD__ != 1 && __FLT_EVAL_METHOD__ != 2
 #define KWS_LANES KWS_MOST_LANES
 #else
 #define KWS_LANES 1
