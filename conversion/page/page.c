@@ -15,7 +15,6 @@ EXPORT void reset(void) { kws_init(&stream); }
 
 /* Takes in `count` samples of the input, at most KWS_BLOCK; returns the number of steps, or KWS_NOT_FINITE. */
 EXPORT int push(int count) {
-    static lanes power[KWS_MELS];
     int found = 0, from = 0;
     num_frames = 0;
     while (from < count) {
@@ -24,12 +23,7 @@ EXPORT int push(int count) {
         int got = kws_push(&stream, input + from, (size_t)(MOST(0, last < count ? last - from : count - from)), steps);
         if (got < 0 || last >= count) return got < 0 ? got : found;
         stream.audio[stream.filled] = input[last];
-        mel_power(stream.audio + 1, power);
-        for (int lane = 0; lane < KWS_LANES; lane++) {
-            if (stream.frame + lane < 0) continue;
-            for (int mel = 0; mel < KWS_MELS; mel++) frames[num_frames][mel] = ((const float *)power)[mel * KWS_LANES + lane];
-            num_frames++;
-        }
+        mel_power(stream.audio + 1, frames[num_frames++]); /* KWS_LANES is 1 here: no frame comes before the stream */
         got = kws_push(&stream, input + last, 1, steps + found);
         if (got < 0) return got;
         found += got;

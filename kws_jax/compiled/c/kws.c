@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#if KWS_LANES < 1 || KWS_LANES & (KWS_LANES - 1) || KWS_MOST_LANES % KWS_LANES
+#if KWS_LANES < 1 || KWS_MOST_LANES % KWS_LANES /* which is a power of two */
 #error KWS_LANES must be a power of two up to KWS_MOST_LANES
 #endif
 
